@@ -1,0 +1,188 @@
+"""What execution needs from a broker, as a Protocol; another platform is one more file here.
+
+Money and prices are `Decimal`, quantities whole shares, times UTC epoch ns. Three outcomes only:
+a call returns (confirmed), raises `Refused` (the broker or the absence of a connection said no:
+nothing was placed) or raises `OutcomeUnknown` (look it up; never send again blindly).
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class BrokerError(Exception):
+    """Root of what a broker call may raise.
+
+    BrokerError
+    ├── Refused           the broker refused, or the request certainly never left
+    └── OutcomeUnknown    timeout, reset, 5xx, unreadable answer: it may or may not have happened
+    """
+
+
+class Refused(BrokerError):
+    def __init__(self, message: str, *, status: int = 0, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class OutcomeUnknown(BrokerError):
+    pass
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountSnapshot:
+    number: str
+    status: str  # "ACTIVE" when it may trade
+    cash: Decimal
+    equity: Decimal
+    last_equity: Decimal
+    buying_power: Decimal
+    trading_blocked: bool
+    account_blocked: bool
+    suspended_by_user: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerPosition:
+    symbol: str
+    quantity: int  # signed
+    available: int
+    average_price: Decimal
+    market_value: Decimal
+    current_price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerOrder:
+    id: str
+    client_order_id: str
+    symbol: str
+    side: Side
+    type: str
+    order_class: str  # "" | "bracket" | "oco" | "oto"
+    status: str  # the venue's word
+    quantity: int
+    filled_quantity: int
+    average_price: Decimal | None
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    time_in_force: str
+    replaces: str | None = None
+    replaced_by: str | None = None
+    created_ns: int = 0
+    updated_ns: int = 0
+    legs: tuple["BrokerOrder", ...] = ()
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeUpdate:
+    """One `trade_updates` event, or a fill activity in the same shape."""
+
+    event: str  # new, fill, partial_fill, canceled, expired, rejected, replaced, …
+    order: BrokerOrder
+    ts_ns: int
+    execution_id: str | None = None
+    price: Decimal | None = None
+    quantity: int | None = None
+    position_quantity: int | None = None
+    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillActivity:
+    execution_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    quantity: int
+    price: Decimal
+    ts_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketClock:
+    ts_ns: int
+    is_open: bool
+    next_open_ns: int
+    next_close_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingDay:
+    day: date
+    open_ns: int
+    close_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerAsset:
+    symbol: str
+    name: str
+    exchange: str
+    tradable: bool
+    status: str
+    shortable: bool
+    fractionable: bool
+    attributes: tuple[str, ...] = ()
+
+
+class Broker(Protocol):
+    """Every call is bounded in time and made once; see the module's text for its outcomes."""
+
+    def account(self) -> AccountSnapshot: ...
+    def clock(self) -> MarketClock: ...
+    def calendar(self, start: date, end: date) -> list[TradingDay]: ...
+    def assets(self) -> list[BrokerAsset]: ...
+    def positions(self) -> list[BrokerPosition]: ...
+    def orders(self, *, status: str = "open") -> list[BrokerOrder]:
+        """Return orders with their legs nested; `status` is open, closed or all."""
+        ...
+
+    def order(self, order_id: str) -> BrokerOrder | None: ...
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        """Return the order, or None when the broker conclusively does not know the id."""
+        ...
+
+    def submit_bracket(
+        self,
+        *,
+        client_order_id: str,
+        symbol: str,
+        quantity: int,
+        limit: Decimal | None,  # None: a market entry
+        take_profit: Decimal,
+        stop_loss: Decimal,
+        time_in_force: str,
+    ) -> BrokerOrder: ...
+    def submit_oco(
+        self,
+        *,
+        client_order_id: str,
+        symbol: str,
+        quantity: int,
+        take_profit: Decimal,
+        stop_loss: Decimal,
+        time_in_force: str,
+    ) -> BrokerOrder: ...
+    def submit_sell(
+        self, *, client_order_id: str, symbol: str, quantity: int, limit: Decimal | None
+    ) -> BrokerOrder: ...
+    def replace(
+        self, order_id: str, *, limit: Decimal | None = None, stop: Decimal | None = None
+    ) -> BrokerOrder: ...
+    def cancel(self, order_id: str) -> None: ...
+    def cancel_all(self) -> None: ...
+    def close_all(self) -> None:
+        """Cancel every order, then close every position, at the broker (end-of-day ladder)."""
+        ...
+
+    def fills(self, *, after_ns: int) -> list[FillActivity]: ...

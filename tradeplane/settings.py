@@ -1,0 +1,174 @@
+"""Settings: the only place that reads the environment.
+
+Every variable is listed in `.env.example`; without any of them the project runs on one machine
+(SQLite, an embedded Redis-compatible server, the paper venue).
+"""
+
+import secrets
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    env.read_env(BASE_DIR / ".env")
+
+
+def _kept_secret(path: Path) -> str:
+    """Return the secret kept in `path`, making it on first use (mode 0600, atomic)."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(48))
+        try:
+            path.hardlink_to(fresh)
+        except FileExistsError:
+            pass  # another process was first; its secret counts
+        finally:
+            fresh.unlink()
+    return path.read_text()
+
+
+# --- where state lives -------------------------------------------------------------------------
+TRADEPLANE_HOME = Path(env.str("TRADEPLANE_HOME", default=str(BASE_DIR / "var"))).resolve()
+SECRET_KEY = env.str("SECRET_KEY", default="") or _kept_secret(TRADEPLANE_HOME / "secret_key")
+
+# --- Django ------------------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+ROOT_URLCONF = "tradeplane.urls"
+ASGI_APPLICATION = "tradeplane.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "relay",
+    "signals",
+    "shards",
+    "accounts",
+    "execution",
+    "tradeplane",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tradeplane.pages.middleware.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = TRADEPLANE_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_SAMESITE = "Strict"
+X_FRAME_OPTIONS = "DENY"
+
+# --- database: SQLite by default, MySQL/MariaDB by URL -------------------------------------------
+DATABASES = {
+    "default": env.db_url(
+        "DATABASE_URL", default=f"sqlite:///{TRADEPLANE_HOME / 'tradeplane.sqlite3'}"
+    )
+}
+_db = DATABASES["default"]
+if _db["ENGINE"].endswith("sqlite3"):
+    _db["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+        "PRAGMA busy_timeout=20000;",
+    }
+else:
+    _db.setdefault("OPTIONS", {}).update(
+        charset="utf8mb4",
+        isolation_level="read committed",
+        init_command="SET sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
+        "ERROR_FOR_DIVISION_BY_ZERO', innodb_strict_mode=1",
+    )
+    _db.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+    _db["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
+
+# --- Redis: 0 stream state and pages, 1 Celery ---------------------------------------------------
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379")
+REDIS_STATE_URL = f"{REDIS_URL.rstrip('/')}/0"
+CELERY_BROKER_URL = f"{REDIS_URL.rstrip('/')}/1"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_STATE_URL], "prefix": "pages"},
+    }
+}
+
+# --- roles find each other -----------------------------------------------------------------------
+RELAY_URL = env.str("RELAY_URL", default="ws://127.0.0.1:8765/v2/sip")
+RELAY_KEY_ID = env.str("RELAY_KEY_ID", default="")
+RELAY_SECRET = env.str("RELAY_SECRET", default="")
+RELAY_UPSTREAM_URL = env.str("RELAY_UPSTREAM_URL", default="")
+RELAY_HOME = TRADEPLANE_HOME / "relay"
+
+# --- the broker: the paper venue unless told otherwise -------------------------------------------
+APCA_API_KEY_ID = env.str("APCA_API_KEY_ID", default=env.str("ALPACA_API_KEY", default=""))
+APCA_API_SECRET_KEY = env.str(
+    "APCA_API_SECRET_KEY", default=env.str("ALPACA_SECRET_KEY", default="")
+)
+APCA_API_BASE_URL = env.str("APCA_API_BASE_URL", default="http://127.0.0.1:8766")
+APCA_STREAM_URL = env.str("APCA_STREAM_URL", default="")
+#: Set by `up` on a lock-step tape run: where the hub meets the venue's discrete-event clock.
+VENUE_LOCKSTEP_URL = env.str("VENUE_LOCKSTEP_URL", default="")
+#: Live trading needs this exact sentence; anything else keeps it off.
+LIVE_TRADING_WORDS = "I understand that this trades real money"
+LIVE_TRADING = env.str("TRADEPLANE_LIVE", default="") == LIVE_TRADING_WORDS
+
+# --- the run (set by `up`; see DESIGN "Runs") ------------------------------------------------------
+TRADEPLANE_RUN = env.str("TRADEPLANE_RUN", default="live")
+#: Tape runs: shards append every closed bucket here, for the run's hash ("" = off).
+TRADEPLANE_RECORD_DIR = env.str("TRADEPLANE_RECORD_DIR", default="")
+TRADEPLANE_SHARDS = env.int("TRADEPLANE_SHARDS", default=1)
+#: Market seconds per process second on a paced tape; deadlines are divided by it.
+TRADEPLANE_SPEED = env.float("TRADEPLANE_SPEED", default=1.0)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"()": "tradeplane.runtime.logs.FactsFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.str("LOG_LEVEL", default="INFO"),
+    },
+}
