@@ -1,0 +1,178 @@
+"""Alpaca's JSON as the port's dataclasses: Decimal from strings, times as UTC epoch ns. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from execution.brokers.port import (
+    AccountSnapshot,
+    BrokerAsset,
+    BrokerOrder,
+    BrokerPosition,
+    FillActivity,
+    MarketClock,
+    Side,
+    TradeUpdate,
+    TradingDay,
+)
+from signals.session import new_york_ns
+
+Json = Mapping[str, Any]
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)")
+
+
+def ns(text: str | None) -> int:
+    """Return an RFC 3339 time with up to nine decimals as UTC epoch ns; 0 for none.
+
+    Raises:
+        ValueError: not such a time.
+    """
+    if not text:
+        return 0
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a time: {text!r}")
+    day, clock, fraction, zone = match.groups()
+    moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone == 'Z' else zone}")
+    return int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+
+
+def rfc3339(ts_ns: int) -> str:
+    """Return UTC epoch ns as RFC 3339 with nine decimals."""
+    moment = datetime.fromtimestamp(ts_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ts_ns % 1_000_000_000:09d}Z"
+
+
+def error_body(text: str) -> tuple[int | None, str]:
+    """Return code and message of an error answer; ("", None) when it is not the venue's own."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return None, ""
+    if not isinstance(body, dict):
+        return None, ""
+    code = body.get("code")
+    return (code if isinstance(code, int) else None), str(body.get("message") or "")
+
+
+def _money(value: Any) -> Decimal:
+    return Decimal(str(value))
+
+
+def _maybe(value: Any) -> Decimal | None:
+    return None if value in (None, "") else Decimal(str(value))
+
+
+def _shares(value: Any) -> int:
+    amount = Decimal(str(value or 0))
+    if amount != amount.to_integral_value():
+        raise ValueError(f"a fraction of a share: {value!r}")
+    return int(amount)
+
+
+def account(row: Json) -> AccountSnapshot:
+    return AccountSnapshot(
+        number=str(row["account_number"]),
+        status=str(row["status"]),
+        cash=_money(row["cash"]),
+        equity=_money(row["equity"]),
+        last_equity=_money(row.get("last_equity") or row["equity"]),
+        buying_power=_money(row["buying_power"]),
+        trading_blocked=bool(row.get("trading_blocked")),
+        account_blocked=bool(row.get("account_blocked")),
+        suspended_by_user=bool(row.get("trade_suspended_by_user")),
+    )
+
+
+def clock(row: Json) -> MarketClock:
+    return MarketClock(
+        ts_ns=ns(row["timestamp"]),
+        is_open=bool(row["is_open"]),
+        next_open_ns=ns(row["next_open"]),
+        next_close_ns=ns(row["next_close"]),
+    )
+
+
+def trading_day(row: Json) -> TradingDay:
+    day = date.fromisoformat(row["date"])
+    opens, closes = time.fromisoformat(row["open"]), time.fromisoformat(row["close"])
+    return TradingDay(day=day, open_ns=new_york_ns(day, opens), close_ns=new_york_ns(day, closes))
+
+
+def asset(row: Json) -> BrokerAsset:
+    return BrokerAsset(
+        symbol=str(row["symbol"]),
+        name=str(row.get("name") or ""),
+        exchange=str(row.get("exchange") or ""),
+        tradable=bool(row.get("tradable")),
+        status=str(row.get("status") or ""),
+        shortable=bool(row.get("shortable")),
+        fractionable=bool(row.get("fractionable")),
+        attributes=tuple(row.get("attributes") or ()),
+    )
+
+
+def position(row: Json) -> BrokerPosition:
+    return BrokerPosition(
+        symbol=str(row["symbol"]),
+        quantity=_shares(row["qty"]),
+        available=_shares(row.get("qty_available", row["qty"])),
+        average_price=_money(row["avg_entry_price"]),
+        market_value=_maybe(row.get("market_value")) or Decimal(0),
+        current_price=_maybe(row.get("current_price")),
+    )
+
+
+def order(row: Json) -> BrokerOrder:
+    return BrokerOrder(
+        id=str(row["id"]),
+        client_order_id=str(row["client_order_id"]),
+        symbol=str(row.get("symbol") or ""),
+        side=Side(row["side"]),
+        type=str(row.get("type") or row.get("order_type") or ""),
+        order_class="" if row.get("order_class") in (None, "simple") else row["order_class"],
+        status=str(row["status"]),
+        quantity=_shares(row.get("qty")),
+        filled_quantity=_shares(row.get("filled_qty")),
+        average_price=_maybe(row.get("filled_avg_price")),
+        limit_price=_maybe(row.get("limit_price")),
+        stop_price=_maybe(row.get("stop_price")),
+        time_in_force=str(row["time_in_force"]),
+        replaces=row.get("replaces"),
+        replaced_by=row.get("replaced_by"),
+        created_ns=ns(row.get("created_at")),
+        updated_ns=ns(row.get("updated_at")),
+        legs=tuple(order(leg) for leg in row.get("legs") or ()),
+        raw=dict(row),
+    )
+
+
+def trade_update(row: Json) -> TradeUpdate:
+    return TradeUpdate(
+        event=str(row["event"]),
+        order=order(row["order"]),
+        ts_ns=ns(row.get("timestamp")),
+        execution_id=row.get("execution_id") or None,
+        price=_maybe(row.get("price")),
+        quantity=None if row.get("qty") in (None, "") else _shares(row["qty"]),
+        position_quantity=(
+            None if row.get("position_qty") in (None, "") else _shares(row["position_qty"])
+        ),
+        raw=dict(row),
+    )
+
+
+def fill(row: Json) -> FillActivity:
+    """Return one FILL activity; its id is `<time>::<execution id>`."""
+    return FillActivity(
+        execution_id=str(row["id"]).rpartition("::")[2],
+        order_id=str(row["order_id"]),
+        symbol=str(row["symbol"]),
+        side=Side(str(row["side"]).replace("sell_short", "sell")),
+        quantity=_shares(row["qty"]),
+        price=_money(row["price"]),
+        ts_ns=ns(row["transaction_time"]),
+    )

@@ -1,0 +1,42 @@
+"""Errors of this app, by what the caller must do.
+
+ExecutionError
+├── OrderDenied(code)    our own refusal: show it, record it, send nothing
+├── LeaseLost            another hub holds the lease: stop writing, leave
+├── StepBlocked(reason)  a start-up step cannot go on yet: show it, retry with back-off
+├── Stopping             the hub is asked to stop while it waits for something
+└── RunFailed(reason)    the run cannot reach its end: record it, leave
+
+What a broker call may raise (`Refused`, `OutcomeUnknown`) stands in `brokers/port.py`; an illegal
+move of an order or a trade is `domain.orders.IllegalTransition`.
+"""
+
+
+class ExecutionError(Exception):
+    pass
+
+
+class OrderDenied(ExecutionError):
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(text or code)
+        self.code = code
+
+
+class LeaseLost(ExecutionError):
+    pass
+
+
+class StepBlocked(ExecutionError):
+    """A start-up step is not done yet; `waiting` means it only waits for somebody else."""
+
+    def __init__(self, reason: str, *, waiting: bool = False) -> None:
+        super().__init__(reason)
+        self.waiting = waiting
+
+
+class Stopping(ExecutionError):
+    pass
+
+
+class RunFailed(ExecutionError):
+    pass

@@ -1,0 +1,363 @@
+"""What the hub must never forget: runs, rounds, decisions, orders, trades, and who may write them.
+
+The database is the only truth about money. Rows are claimed by compare-and-set UPDATEs, because
+SQLite has no row locks and MariaDB ignores conditional unique constraints; where "at most one
+active" is meant, a nullable key column is unique and set to NULL when the row is done.
+"""
+
+from django.db import models
+
+from accounts.fields import MicroDollarField
+
+
+class RunState(models.TextChoices):
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class Run(models.Model):
+    """One tape from start to end, or the open-ended live run."""
+
+    id = models.CharField(primary_key=True, max_length=40)
+    state = models.CharField(max_length=10, choices=RunState, default=RunState.STARTING)
+    mode = models.CharField(max_length=10, default="paper")
+    account_number = models.CharField(max_length=24, blank=True)
+    day = models.DateField(null=True)
+    open_ns = models.BigIntegerField(default=0)
+    close_ns = models.BigIntegerField(default=0)
+    lockstep = models.BooleanField(default=False)
+    parameters_version = models.IntegerField(default=0)
+    assignment = models.IntegerField(default=0)
+    assignments = models.JSONField(default=dict)  # shard id -> ranges
+    universe = models.JSONField(default=list)
+    market_ns = models.BigIntegerField(default=0)
+    last_stop = models.BigIntegerField(default=-1)
+    opening_cash = MicroDollarField(default=0)
+    last_reconcile = models.JSONField(default=dict)
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+    summary = models.JSONField(null=True)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class RoundState(models.TextChoices):
+    CLOSED = "closed"  # inputs frozen, decision owed
+    DECIDED = "decided"
+    SKIPPED = "skipped_stale"
+
+
+class Round(models.Model):
+    """The one decision of bucket k, with the inputs it was made from."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="rounds")
+    k = models.BigIntegerField()
+    state = models.CharField(max_length=14, choices=RoundState)
+    closed_ns = models.BigIntegerField()
+    params_version = models.IntegerField()
+    n_symbols = models.IntegerField(default=0)
+    n_candidates = models.IntegerField(default=0)
+    n_shadow = models.IntegerField(default=0)
+    births = models.IntegerField(default=0)
+    prints = models.BigIntegerField(default=0)
+    late_prints = models.IntegerField(default=0)
+    coverage = models.FloatField(default=1.0)
+    flags = models.JSONField(default=list)
+    funnel = models.JSONField(default=dict)
+    streaks = models.JSONField(default=dict)
+    inputs = models.BinaryField(null=True)  # packed: what decide() was given
+    candidate_rows = models.BinaryField(null=True)  # packed rows of the candidates" hash
+    decision_rows = models.BinaryField(null=True)  # packed rows of the decisions" hash
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "k"], name="one_round_per_bucket")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} round {self.k}"
+
+
+class Decision(models.Model):
+    """Why one candidate did or did not become an order in one round; never changed."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="decisions")
+    k = models.BigIntegerField()
+    symbol = models.CharField(max_length=16)
+    candidate_id = models.CharField(max_length=48)
+    outcome = models.CharField(max_length=24)
+    primary_reason = models.CharField(max_length=200, blank=True)
+    shadow = models.BooleanField(default=False)
+    streak = models.IntegerField(default=0)
+    rank = models.IntegerField(null=True)
+    score = models.FloatField(null=True)
+    record = models.JSONField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "k", "candidate_id"], name="one_decision_per_candidate"
+            )
+        ]
+        indexes = [models.Index(fields=["run", "symbol", "k"], name="decision_by_symbol")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.k} {self.outcome}"
+
+
+class Trade(models.Model):
+    """The life of one slot: from the reservation until the venue says flat.
+
+    `slot_key` is unique while the slot counts and NULL once it was given back without a fill;
+    `open_key` is unique while the trade is not closed: one active trade per symbol.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="trades")
+    account_number = models.CharField(max_length=24)
+    day = models.DateField()
+    slot = models.IntegerField()
+    try_no = models.IntegerField(default=1)
+    slot_key = models.CharField(max_length=100, null=True, unique=True)
+    open_key = models.CharField(max_length=64, null=True, unique=True)
+    symbol = models.CharField(max_length=16)
+    state = models.CharField(max_length=20)
+    version = models.IntegerField(default=1)
+    k = models.BigIntegerField()
+    candidate_id = models.CharField(max_length=48)
+    score = models.FloatField(default=0)
+    quantity = models.IntegerField()
+    limit = MicroDollarField()
+    take_profit = MicroDollarField()
+    stop_loss = MicroDollarField()
+    filled_quantity = models.IntegerField(default=0)
+    entry_value = MicroDollarField(default=0)
+    exit_quantity = models.IntegerField(default=0)
+    exit_value = MicroDollarField(default=0)
+    realized_pnl = MicroDollarField(default=0)
+    parameters_version = models.IntegerField()
+    exit_parameters = models.JSONField(default=dict)
+    reserved_ns = models.BigIntegerField()
+    opened_ns = models.BigIntegerField(null=True)  # first fill
+    filled_ns = models.BigIntegerField(null=True)  # entry terminal with shares
+    protected_ns = models.BigIntegerField(null=True)
+    naked_since_ns = models.BigIntegerField(null=True)
+    naked_ns = models.BigIntegerField(default=0)  # total time without verified protection
+    exit_why = models.CharField(max_length=24, blank=True)  # what we asked for, when we did
+    exit_reason = models.CharField(max_length=24, blank=True)  # what closed it
+    exit_step = models.CharField(max_length=16, blank=True)
+    exit_due_ns = models.BigIntegerField(null=True)
+    closed_ns = models.BigIntegerField(null=True)
+    watch_acked = models.IntegerField(default=0)  # newest version a shard has confirmed
+    protect_tries = models.IntegerField(default=0)
+    reanchored = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["run", "state"], name="trade_by_state")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} slot {self.slot} {self.state}"
+
+    @property
+    def position_id(self) -> str:
+        """Name of the position in messages to shards."""
+        return f"{self.run_id}:{self.pk}"
+
+    @property
+    def held(self) -> int:
+        """Shares we hold by the fills we know."""
+        return self.filled_quantity - self.exit_quantity
+
+
+class Order(models.Model):
+    """The intent to have an order at the broker, and what became of it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="orders")
+    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="orders")
+    parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="legs")
+    purpose = models.CharField(max_length=4)  # e entry, tp, sl legs, o OCO, x exit, f flatten
+    client_order_id = models.CharField(max_length=128)
+    broker_id = models.CharField(max_length=40, null=True)
+    symbol = models.CharField(max_length=16)
+    side = models.CharField(max_length=4)
+    type = models.CharField(max_length=16)
+    quantity = models.IntegerField()
+    limit = MicroDollarField(null=True)
+    stop = MicroDollarField(null=True)
+    take_profit = MicroDollarField(null=True)
+    stop_loss = MicroDollarField(null=True)
+    time_in_force = models.CharField(max_length=4, default="gtc")
+    status = models.CharField(max_length=20)
+    venue_status = models.CharField(max_length=24, blank=True)
+    filled_quantity = models.IntegerField(default=0)
+    filled_value = MicroDollarField(default=0)
+    reason = models.CharField(max_length=200, blank=True)
+    fence_epoch = models.BigIntegerField()
+    created_ns = models.BigIntegerField()
+    expires_ns = models.BigIntegerField(null=True)  # entry TTL, market clock
+    sent_ns = models.BigIntegerField(null=True)
+    terminal_ns = models.BigIntegerField(null=True)
+    cancel_requested_ns = models.BigIntegerField(null=True)
+    replace_requested_ns = models.BigIntegerField(null=True)
+    late_fill = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "client_order_id"], name="one_client_order_id"),
+            models.UniqueConstraint(fields=["run", "broker_id"], name="one_broker_id"),
+        ]
+        indexes = [models.Index(fields=["run", "status"], name="order_by_status")]
+
+    def __str__(self) -> str:
+        return f"{self.client_order_id} {self.status}"
+
+    @property
+    def leaves(self) -> int:
+        return self.quantity - self.filled_quantity
+
+
+class BrokerRef(models.Model):
+    """Every id the broker ever gave one of our orders: a replaced leg has a chain of them."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE)
+    broker_id = models.CharField(max_length=40)
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="refs")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "broker_id"], name="one_owner_per_broker_id")
+        ]
+
+    def __str__(self) -> str:
+        return self.broker_id
+
+
+class OrderAttempt(models.Model):
+    """One request to the broker, committed before it is sent; no outcome means unknown."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="attempts")
+    kind = models.CharField(max_length=8)  # submit, replace, cancel
+    n = models.IntegerField()
+    fence_epoch = models.BigIntegerField()
+    sent_ns = models.BigIntegerField()
+    sent_at = models.DateTimeField(auto_now_add=True)
+    outcome = models.CharField(max_length=10, null=True)  # confirmed, refused, unknown, abandoned
+    message = models.CharField(max_length=300, blank=True)
+    answer = models.JSONField(null=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "kind", "n"], name="one_attempt_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.kind} {self.n} {self.outcome}"
+
+
+class BrokerEvent(models.Model):
+    """What the broker said, raw, stored in the transaction of its effect; once per key."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE)
+    key = models.CharField(max_length=120)
+    source = models.CharField(max_length=10)  # stream, rest, fills
+    event = models.CharField(max_length=24)
+    order = models.ForeignKey(Order, null=True, on_delete=models.PROTECT, related_name="events")
+    ts_ns = models.BigIntegerField()
+    raw = models.JSONField()
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "key"], name="one_event_per_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ExitSignalRecord(models.Model):
+    """A shard's hint that a threshold was crossed, and what the hub made of it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE)
+    signal_id = models.CharField(max_length=120)
+    trade = models.ForeignKey(Trade, null=True, on_delete=models.CASCADE, related_name="signals")
+    symbol = models.CharField(max_length=16)
+    kind = models.CharField(max_length=10)
+    ts_ns = models.BigIntegerField()
+    body = models.JSONField()
+    outcome = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=120, blank=True)
+    checks = models.JSONField(default=list)
+    retry_at_ns = models.BigIntegerField(null=True)
+    tries = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "signal_id"], name="one_record_per_signal")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.kind} {self.outcome}"
+
+
+class StartupStep(models.Model):
+    """One step of the start-up sequence, as the pages show it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    position = models.IntegerField()
+    name = models.CharField(max_length=24)
+    state = models.CharField(max_length=10)  # pending, running, done, blocked
+    reason = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="one_row_per_step")]
+        ordering = ["position"]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}"
+
+
+class Lease(models.Model):
+    """Who may write orders; taken and renewed by conditional UPDATE on the database's clock."""
+
+    name = models.CharField(primary_key=True, max_length=20)
+    epoch = models.BigIntegerField(default=0)
+    holder = models.CharField(max_length=80, blank=True)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} epoch {self.epoch}"
+
+
+class KillSwitch(models.Model):
+    """Append-only: the newest row is the state of the switch."""
+
+    level = models.CharField(max_length=16)
+    reason = models.CharField(max_length=200)
+    actor = models.CharField(max_length=80)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.level
+
+
+class Activity(models.Model):
+    """The hub's log for people: one row per change of state."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE)
+    at = models.DateTimeField(auto_now_add=True)
+    market_ns = models.BigIntegerField(default=0)
+    level = models.CharField(max_length=8, default="info")
+    kind = models.CharField(max_length=24)
+    text = models.CharField(max_length=300)
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.text
