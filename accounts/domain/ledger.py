@@ -1,0 +1,210 @@
+"""The double-entry ledger, pure: fills and cash in, balanced postings out.
+
+Debits are positive, credits negative; amounts are integer micro-dollars, quantities whole shares
+of either sign. A position stands at cost. An entry is *the difference between two states of the
+books*, before and after the event, so a late, duplicated or busted fill needs no special case: in
+whatever order the fills arrive, the postings add up to the same state.
+
+Lots are matched first in, first out by (ts_ns, execution id), the broker's order, not arrival.
+With whole shares and micro-dollar prices every amount is exact; nothing is ever rounded.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Ledger(StrEnum):
+    """The accounts of the books."""
+
+    CASH = "cash"
+    POSITION = "position"  # one per symbol, at cost
+    REALIZED = "realized_pnl"  # a gain is a credit
+    FEES = "fees"
+    OPENING = "equity_opening"
+    TRANSFERS = "transfers"  # money moved in or out by the owner
+    INCOME = "income"  # dividends and interest
+    EXTERNAL = "external_adjust"  # positions and cash that came from outside our orders
+    SUSPENSE = "suspense"  # not understood yet: never dropped, always flagged
+
+
+class UnbalancedEntry(ValueError):
+    """The postings do not sum to zero, or one of them is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution. Quantity is signed (a buy is positive), price and fee in micro-dollars.
+
+    `source` is what stands against it: CASH for a trade, EXTERNAL for a position adopted from
+    outside. `day` is the trading day its profit or loss belongs to.
+    """
+
+    execution_id: str
+    symbol: str
+    quantity: int
+    price: int
+    ts_ns: int
+    day: date
+    fee: int = 0
+    source: Ledger = Ledger.CASH
+
+    def __post_init__(self) -> None:
+        if self.quantity == 0 or self.price <= 0 or self.fee < 0 or not self.symbol:
+            raise ValueError(f"not a fill: {self}")
+
+    @property
+    def value(self) -> int:
+        """Signed trade value: what it adds to the position, and takes from the cash."""
+        return self.quantity * self.price
+
+
+@dataclass(slots=True)
+class Lot:
+    """Open shares of one fill (negative when short)."""
+
+    quantity: int
+    price: int
+    execution_id: str
+
+    @property
+    def cost(self) -> int:
+        return self.quantity * self.price
+
+
+class Match(NamedTuple):
+    """Shares of an earlier fill closed by a later one; quantity carries the opener's sign."""
+
+    symbol: str
+    quantity: int
+    opened_by: str
+    closed_by: str
+    day: date
+    realized: int
+
+
+class Posting(NamedTuple):
+    ledger: Ledger
+    symbol: str
+    amount: int
+    quantity: int
+    day: date
+
+
+class Matched(NamedTuple):
+    lots: tuple[Lot, ...]
+    matches: tuple[Match, ...]
+
+
+def fifo(fills: Iterable[Fill]) -> Matched:
+    """Match one symbol's fills first in, first out by (ts_ns, execution id).
+
+    Lots that stay open are oldest first and all of one sign.
+    """
+    lots: deque[Lot] = deque()
+    matches: list[Match] = []
+    for fill in sorted(fills, key=lambda fill: (fill.ts_ns, fill.execution_id)):
+        rest = fill.quantity
+        while rest and lots and (lots[0].quantity > 0) != (rest > 0):
+            lot = lots[0]
+            closed = min(abs(lot.quantity), abs(rest)) * (1 if lot.quantity > 0 else -1)
+            realized = closed * (fill.price - lot.price)
+            matches.append(
+                Match(fill.symbol, closed, lot.execution_id, fill.execution_id, fill.day, realized)
+            )
+            lot.quantity -= closed
+            rest += closed
+            if not lot.quantity:
+                lots.popleft()
+        if rest:
+            lots.append(Lot(rest, fill.price, fill.execution_id))
+    return Matched(tuple(lots), tuple(matches))
+
+
+def realized_by_day(fills: Iterable[Fill]) -> dict[date, int]:
+    """Return the realized P&L of one symbol by the day of the closing fill."""
+    totals: dict[date, int] = defaultdict(int)
+    for match in fifo(fills).matches:
+        totals[match.day] += match.realized
+    return dict(totals)
+
+
+def fill_postings(fill: Fill, others: Sequence[Fill], *, booked: date) -> list[Posting]:
+    """Return the postings that add `fill` to books which already hold `others` of its symbol.
+
+    Args:
+        others: every standing fill of the same symbol, in any order.
+        booked: the open day the books carry it on; normally `fill.day`. Profit or loss that it
+            shifts on other days is posted there as well when they come after `booked`.
+    Returns: postings that sum to zero, on every day by itself.
+    """
+    before, after = realized_by_day(others), realized_by_day([*others, fill])
+    return _postings(fill, 1, _difference(before, after), booked)
+
+
+def reversal_postings(fill: Fill, others: Sequence[Fill], *, booked: date) -> list[Posting]:
+    """Return the postings that take `fill` out of books which keep `others` of its symbol."""
+    before, after = realized_by_day([*others, fill]), realized_by_day(others)
+    return _postings(fill, -1, _difference(before, after), booked)
+
+
+def transfer_postings(amount: int, against: Ledger, *, booked: date) -> list[Posting]:
+    """Return the postings of cash that comes in (positive) or goes out, against a named account."""
+    return balanced(
+        [
+            Posting(Ledger.CASH, "", amount, 0, booked),
+            Posting(against, "", -amount, 0, booked),
+        ]
+    )
+
+
+def balanced(postings: Sequence[Posting]) -> list[Posting]:
+    """Return the postings, or refuse them.
+
+    Raises:
+        UnbalancedEntry: fewer than two, an empty one, or a day whose sum is not zero.
+    """
+    sums: dict[date, int] = defaultdict(int)
+    for posting in postings:
+        if not posting.amount and not posting.quantity:
+            raise UnbalancedEntry(f"an empty posting: {posting}")
+        sums[posting.day] += posting.amount
+    if len(postings) < 2 or any(sums.values()):
+        raise UnbalancedEntry(f"postings do not balance: {list(postings)}")
+    return list(postings)
+
+
+def _difference(before: Mapping[date, int], after: Mapping[date, int]) -> dict[date, int]:
+    shifts = {day: after.get(day, 0) - before.get(day, 0) for day in before.keys() | after.keys()}
+    return {day: shift for day, shift in sorted(shifts.items()) if shift}
+
+
+def _postings(fill: Fill, sign: int, shifts: Mapping[date, int], booked: date) -> list[Posting]:
+    """Move value and fee on the booking day, and each day's realized P&L on its own day.
+
+    A shift on a day before `booked` is dated `booked`: what was reported for it stands.
+    """
+    realized: dict[date, int] = defaultdict(int)
+    for day, shift in shifts.items():
+        realized[max(day, booked)] += shift
+    value, fee = sign * fill.value, sign * fill.fee
+    rows = [
+        Posting(fill.source, "", -value, 0, booked),
+        Posting(
+            Ledger.POSITION,
+            fill.symbol,
+            value + realized.get(booked, 0),
+            sign * fill.quantity,
+            booked,
+        ),
+        Posting(Ledger.REALIZED, fill.symbol, -realized.pop(booked, 0), 0, booked),
+        Posting(Ledger.CASH, "", -fee, 0, booked),
+        Posting(Ledger.FEES, fill.symbol, fee, 0, booked),
+    ]
+    for day, shift in realized.items():
+        rows.append(Posting(Ledger.POSITION, fill.symbol, shift, 0, day))
+        rows.append(Posting(Ledger.REALIZED, fill.symbol, -shift, 0, day))
+    return balanced([row for row in rows if row.amount or row.quantity])

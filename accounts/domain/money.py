@@ -1,0 +1,43 @@
+"""Exact money: integer micro-dollars inside, `Decimal` dollars outside, floats never."""
+
+from decimal import Context, Decimal, Inexact, InvalidOperation
+
+MICROS_PER_DOLLAR = 1_000_000
+MICRO_DIGITS = 6
+MAX_MICROS = 2**63 - 1  # what a BIGINT column holds
+
+# Own context: the caller's precision or rounding must not be able to change an amount.
+_EXACT = Context(prec=40, traps=[Inexact, InvalidOperation])
+_ONE_MICRO = Decimal(1).scaleb(-MICRO_DIGITS)
+
+
+class InexactMoney(ValueError):
+    """The amount has more than six decimals, is not finite, or is out of range."""
+
+
+def to_micros(amount: Decimal | int) -> int:
+    """Return a dollar amount in micro-dollars, exactly.
+
+    Raises:
+        TypeError: the amount is a float, a bool or anything else but Decimal and int.
+        InexactMoney: it has more than six decimals, is not finite, or exceeds 64 bits.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, Decimal | int):
+        raise TypeError(f"money is Decimal or int, not {type(amount).__name__}: {amount!r}")
+    if isinstance(amount, int):
+        return _in_range(amount * MICROS_PER_DOLLAR, amount)
+    try:
+        return _in_range(int(amount.quantize(_ONE_MICRO, context=_EXACT).scaleb(6, _EXACT)), amount)
+    except (Inexact, InvalidOperation):
+        raise InexactMoney(f"{amount} is not a whole number of micro-dollars") from None
+
+
+def from_micros(micros: int) -> Decimal:
+    """Return micro-dollars as a dollar amount, always with six decimals."""
+    return Decimal(micros).scaleb(-MICRO_DIGITS, _EXACT)
+
+
+def _in_range(micros: int, amount: Decimal | int) -> int:
+    if not -MAX_MICROS <= micros <= MAX_MICROS:
+        raise InexactMoney(f"{amount} is beyond what the books can hold")
+    return micros

@@ -1,0 +1,157 @@
+"""Reads of the books: balances are sums of postings, lots are rebuilt from the standing fills."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from django.db.models import QuerySet, Sum
+
+from accounts.domain import ledger
+from accounts.domain.ledger import Ledger
+from accounts.domain.money import from_micros
+from accounts.domain.trips import RoundTrip, round_trips_of
+from accounts.models import Account, Fill, Posting
+
+ZERO = from_micros(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """An open position. Quantity is signed, cost is what the open lots were bought (sold) for."""
+
+    symbol: str
+    quantity: int
+    cost: Decimal
+
+    @property
+    def average_price(self) -> Decimal:
+        """USD per share; for showing, not exact."""
+        return self.cost / self.quantity
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaySummary:
+    """One trading day of one account, USD. A loss is negative, fees are positive."""
+
+    day: date
+    realized: Decimal
+    fees: Decimal
+    transfers: Decimal
+    income: Decimal
+    suspense: Decimal
+    cash: Decimal  # balance at the end of the day
+    fills: int
+    bought: Decimal
+    sold: Decimal
+
+    @property
+    def net(self) -> Decimal:
+        """Realized P&L after fees."""
+        return self.realized - self.fees
+
+
+def standing_fills(account: Account, symbol: str) -> list[ledger.Fill]:
+    """Return the fills of a symbol that were not reversed."""
+    return [fill.facts for fill in _standing(account).filter(symbol=symbol)]
+
+
+def balances(account: Account) -> dict[tuple[Ledger, str], tuple[Decimal, int]]:
+    """Return (amount, quantity) by (ledger, symbol), as posted."""
+    rows = account.postings.values("ledger", "symbol").annotate(
+        amount=Sum("amount_usd"), shares=Sum("quantity")
+    )
+    return {
+        (Ledger(row["ledger"]), row["symbol"]): (row["amount"], int(row["shares"])) for row in rows
+    }
+
+
+def cash(account: Account) -> Decimal:
+    """Return the cash balance, USD."""
+    return _sum(account.postings.filter(ledger=Ledger.CASH))
+
+
+def positions(account: Account) -> dict[str, Position]:
+    """Return the open positions by symbol; a flat symbol is not among them."""
+    return {
+        symbol: Position(symbol=symbol, quantity=quantity, cost=cost)
+        for (name, symbol), (cost, quantity) in sorted(balances(account).items())
+        if name is Ledger.POSITION and quantity
+    }
+
+
+def realized_pnl(account: Account, day: date | None = None) -> Decimal:
+    """Return the realized P&L before fees, of one day or of all, USD."""
+    return -_sum(_on(account, day).filter(ledger=Ledger.REALIZED))
+
+
+def fees(account: Account, day: date | None = None) -> Decimal:
+    """Return what fees cost, USD."""
+    return _sum(_on(account, day).filter(ledger=Ledger.FEES))
+
+
+def unrealized(account: Account, marks: Mapping[str, Decimal]) -> Decimal:
+    """Return Σ quantity × mark − cost over the open positions, USD.
+
+    Raises:
+        KeyError: an open position has no mark.
+    """
+    return sum(
+        (held.quantity * marks[symbol] - held.cost for symbol, held in positions(account).items()),
+        ZERO,
+    )
+
+
+def equity(account: Account, marks: Mapping[str, Decimal]) -> Decimal:
+    """Return cash plus the marked value of the open positions, USD."""
+    held = positions(account).values()
+    return cash(account) + sum((one.quantity * marks[one.symbol] for one in held), ZERO)
+
+
+def day_summary(account: Account, day: date) -> DaySummary:
+    """Return what a trading day amounted to."""
+    sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for row in _on(account, day).values("ledger").annotate(amount=Sum("amount_usd")):
+        sums[row["ledger"]] = row["amount"]
+    values = [fill.facts.value for fill in _standing(account).filter(session_date=day)]
+    return DaySummary(
+        day=day,
+        realized=-sums[Ledger.REALIZED],
+        fees=sums[Ledger.FEES],
+        transfers=-sums[Ledger.TRANSFERS],
+        income=-sums[Ledger.INCOME],
+        suspense=-sums[Ledger.SUSPENSE],
+        cash=_sum(account.postings.filter(ledger=Ledger.CASH, session_date__lte=day)),
+        fills=len(values),
+        bought=from_micros(sum(value for value in values if value > 0)),
+        sold=from_micros(-sum(value for value in values if value < 0)),
+    )
+
+
+def round_trips(account: Account, day: date | None = None) -> list[RoundTrip]:
+    """Return the trades from flat to flat, oldest first; `day` keeps those that ended on it."""
+    by_symbol: dict[str, list[ledger.Fill]] = defaultdict(list)
+    for fill in _standing(account):
+        by_symbol[fill.symbol].append(fill.facts)
+    trips = [trip for fills in by_symbol.values() for trip in round_trips_of(fills)]
+    trips.sort(key=lambda trip: (trip.closed_ns, trip.symbol))
+    return [trip for trip in trips if day is None or trip.day == day]
+
+
+def lots(account: Account, symbol: str) -> tuple[ledger.Lot, ...]:
+    """Return the open lots of a symbol, oldest first."""
+    return ledger.fifo(standing_fills(account, symbol)).lots
+
+
+def _standing(account: Account) -> QuerySet[Fill]:
+    standing = account.fills.filter(entry__reversed_by__isnull=True)
+    return standing.select_related("entry").order_by("ts_ns", "execution_id")
+
+
+def _on(account: Account, day: date | None) -> QuerySet[Posting]:
+    return account.postings.all() if day is None else account.postings.filter(session_date=day)
+
+
+def _sum(postings: QuerySet[Posting]) -> Decimal:
+    return postings.aggregate(total=Sum("amount_usd"))["total"] or ZERO

@@ -1,0 +1,349 @@
+"""Writes to the books. Each is one short transaction under the account's row lock, and a second
+delivery of the same event changes nothing.
+
+Call them inside the transaction that stores the event they book: fill, order and ledger move
+together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import Max
+
+from accounts.domain import ledger
+from accounts.domain.ledger import Ledger
+from accounts.domain.money import from_micros, to_micros
+from accounts.errors import ConflictingEntry, DayNotClosable, NotRecorded
+from accounts.models import Account, DayClose, Fill, JournalEntry, Posting
+from accounts.selectors import day_summary, standing_fills
+
+Kind = JournalEntry.Kind
+AGAINST = {
+    Kind.OPENING: Ledger.OPENING,
+    Kind.TRANSFER: Ledger.TRANSFERS,
+    Kind.INCOME: Ledger.INCOME,
+    Kind.FEE: Ledger.FEES,
+    Kind.ADJUSTMENT: Ledger.EXTERNAL,
+    Kind.SUSPENSE: Ledger.SUSPENSE,
+}
+SIGN = {"buy": 1, "sell": -1}
+
+
+class Recorded(NamedTuple):
+    """The entry, and whether this call wrote it (False: it was there already)."""
+
+    entry: JournalEntry
+    created: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    source_key: str
+    kind: Kind
+    occurred_ns: int
+    day: date
+    order_ref: str = ""
+    reason: str = ""
+    reverses: JournalEntry | None = None
+
+
+@transaction.atomic
+def open_account(
+    *,
+    number: str,
+    run_id: str,
+    cash: Decimal,
+    session_date: date,
+    ts_ns: int,
+    mode: str = Account.Mode.PAPER,
+) -> Account:
+    """Open the account of a run with its opening cash, or return the one that is open.
+
+    Args:
+        cash: the broker's balance at the start, USD; booked against opening equity once only.
+    """
+    account, created = Account.objects.get_or_create(
+        run_id=run_id, number=number, defaults={"mode": mode, "opened_on": session_date}
+    )
+    if created and cash:
+        record_cash(
+            account,
+            source_id="opening",
+            kind=Kind.OPENING,
+            amount=cash,
+            ts_ns=ts_ns,
+            session_date=session_date,
+        )
+    return account
+
+
+@transaction.atomic
+def record_fill(
+    account: Account,
+    *,
+    execution_id: str,
+    order_ref: str,
+    symbol: str,
+    side: str,
+    quantity: int,
+    price: Decimal,
+    ts_ns: int,
+    session_date: date,
+    fee: Decimal = Decimal(0),
+) -> Recorded:
+    """Book one execution; whatever order executions arrive in, the books end the same.
+
+    Args:
+        side: "buy" or "sell"; quantity: whole shares, > 0; price: USD per share;
+        ts_ns: venue time, which orders the lots; session_date: the execution's trading day. When
+            that day is closed already, the entry is dated the day after the last closed one.
+    Raises:
+        ConflictingEntry: the execution id is in the books with other facts.
+        ValueError: quantity or price is not positive, or the price is finer than a micro-dollar.
+    """
+    if quantity <= 0:
+        raise ValueError(f"a fill of {quantity} shares")
+    facts = ledger.Fill(
+        execution_id=execution_id,
+        symbol=symbol,
+        quantity=SIGN[side] * quantity,
+        price=to_micros(price),
+        ts_ns=ts_ns,
+        day=session_date,
+        fee=to_micros(fee),
+    )
+    return _record_fill(account, facts, Kind.FILL, order_ref)
+
+
+@transaction.atomic
+def adopt_position(
+    account: Account,
+    *,
+    source_id: str,
+    symbol: str,
+    quantity: int,
+    price: Decimal,
+    ts_ns: int,
+    session_date: date,
+) -> Recorded:
+    """Book shares that the broker holds and no order of ours bought, against external adjustment.
+
+    Args: quantity: signed shares; price: the broker's average entry price, USD.
+    """
+    facts = ledger.Fill(
+        execution_id=f"adopt:{source_id}",
+        symbol=symbol,
+        quantity=quantity,
+        price=to_micros(price),
+        ts_ns=ts_ns,
+        day=session_date,
+        source=Ledger.EXTERNAL,
+    )
+    return _record_fill(account, facts, Kind.ADOPTION, order_ref="")
+
+
+@transaction.atomic
+def record_cash(
+    account: Account,
+    *,
+    source_id: str,
+    kind: str,
+    amount: Decimal,
+    ts_ns: int,
+    session_date: date,
+    reason: str = "",
+) -> Recorded:
+    """Book cash that came in (positive) or went out (negative) without a fill.
+
+    Args:
+        source_id: the broker's activity id, or one made before the money moves;
+        kind: opening, transfer, income, fee, adjustment; anything unknown belongs in suspense.
+    Raises:
+        ConflictingEntry: the source id is in the books with other facts.
+    """
+    account = _locked(account)
+    kind = Kind(kind)
+    event = _Event(
+        source_key=f"cash:{source_id}",
+        kind=kind,
+        occurred_ns=ts_ns,
+        day=session_date,
+        reason=reason,
+    )
+    postings = ledger.transfer_postings(
+        to_micros(amount), AGAINST[kind], booked=_booking_day(account, session_date)
+    )
+    known = _known(account, event)
+    if known is not None:
+        cash = sum(leg.amount_usd for leg in known.postings.all() if leg.ledger == Ledger.CASH)
+        _same(known, {"amount": (cash, amount), "kind": (known.kind, kind)})
+        return Recorded(known, created=False)
+    return Recorded(_write(account, event, postings), created=True)
+
+
+@transaction.atomic
+def reverse(account: Account, *, source_key: str, reason: str, ts_ns: int) -> Recorded:
+    """Take an entry back out of the books by a second one (a bust, or our own mistake).
+
+    Args: source_key: of the entry, e.g. `fill:<execution id>`; ts_ns: when it was reversed.
+    Raises:
+        NotRecorded: there is no such entry.
+        ValueError: no reason given, or the entry is itself a reversal.
+    """
+    if not reason:
+        raise ValueError("a reversal needs a reason")
+    account = _locked(account)
+    entry = account.entries.filter(source_key=source_key).first()
+    if entry is None:
+        raise NotRecorded(f"{account}: nothing recorded under {source_key}")
+    if entry.kind == Kind.REVERSAL:
+        raise ValueError(f"{source_key} is a reversal: record the event again under a new id")
+    event = _Event(
+        source_key=f"reverse:{source_key}",
+        kind=Kind.REVERSAL,
+        occurred_ns=ts_ns,
+        day=entry.session_date,
+        order_ref=entry.order_ref,
+        reason=reason,
+        reverses=entry,
+    )
+    known = _known(account, event)
+    if known is not None:
+        return Recorded(known, created=False)
+    booked = _booking_day(account, entry.session_date)
+    return Recorded(_write(account, event, _undone(account, entry, booked)), created=True)
+
+
+@transaction.atomic
+def correct_fill(account: Account, *, previous_id: str, reason: str, **fill: Any) -> Recorded:
+    """Replace one execution by another: the venue's bust of `previous_id`, then the new fill.
+
+    Args: fill: the arguments of `record_fill`.
+    """
+    reverse(account, source_key=f"fill:{previous_id}", reason=reason, ts_ns=fill["ts_ns"])
+    return record_fill(account, **fill)
+
+
+@transaction.atomic
+def close_day(account: Account, *, session_date: date) -> DayClose:
+    """Close a trading day: from here on nothing is dated on it or before it.
+
+    Raises:
+        DayNotClosable: a later day is closed already.
+    """
+    account = _locked(account)
+    known: DayClose | None = account.day_closes.filter(session_date=session_date).first()
+    if known is not None:
+        return known
+    if account.closed_through is not None and session_date <= account.closed_through:
+        raise DayNotClosable(f"{account} is closed through {account.closed_through}")
+    latest = account.postings.aggregate(latest=Max("session_date"))["latest"]
+    if latest is not None and latest > session_date:
+        raise DayNotClosable(f"{account} has postings on {latest}, after {session_date}")
+    summary = day_summary(account, session_date)
+    account.closed_through = session_date
+    account.save(update_fields=["closed_through"])
+    closed: DayClose = DayClose.objects.create(
+        account=account,
+        session_date=session_date,
+        realized_usd=summary.realized,
+        fees_usd=summary.fees,
+        cash_usd=summary.cash,
+        postings=account.postings.filter(session_date__lte=session_date).count(),
+    )
+    return closed
+
+
+def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str) -> Recorded:
+    account = _locked(account)
+    event = _Event(
+        source_key=f"fill:{fill.execution_id}",
+        kind=kind,
+        occurred_ns=fill.ts_ns,
+        day=fill.day,
+        order_ref=order_ref,
+    )
+    known = _known(account, event)
+    if known is not None:
+        _same(known, {"fill": (known.fill.facts, fill), "order": (known.order_ref, order_ref)})
+        return Recorded(known, created=False)
+    others = standing_fills(account, fill.symbol)
+    booked = _booking_day(account, fill.day)
+    entry = _write(account, event, ledger.fill_postings(fill, others, booked=booked))
+    Fill.objects.create(
+        entry=entry,
+        account=account,
+        execution_id=fill.execution_id,
+        symbol=fill.symbol,
+        quantity=fill.quantity,
+        price_usd=from_micros(fill.price),
+        fee_usd=from_micros(fill.fee),
+        ts_ns=fill.ts_ns,
+        session_date=fill.day,
+        order_ref=order_ref,
+    )
+    return Recorded(entry, created=True)
+
+
+def _locked(account: Account) -> Account:
+    """Lock the account's row (SQLite: the whole database) and return it fresh."""
+    return Account.objects.select_for_update().get(pk=account.pk)
+
+
+def _booking_day(account: Account, day: date) -> date:
+    """Return the day to date an entry on: the event's own, or the first that is not closed."""
+    closed = account.closed_through
+    return day if closed is None or day > closed else closed + timedelta(days=1)
+
+
+def _known(account: Account, event: _Event) -> JournalEntry | None:
+    return account.entries.filter(source_key=event.source_key).first()
+
+
+def _same(entry: JournalEntry, facts: dict[str, tuple[Any, Any]]) -> None:
+    for name, (booked, given) in facts.items():
+        if booked != given:
+            raise ConflictingEntry(f"{entry.source_key}: {name} is {booked}, now told {given}")
+
+
+def _undone(account: Account, entry: JournalEntry, booked: date) -> list[ledger.Posting]:
+    if entry.kind in (Kind.FILL, Kind.ADOPTION):
+        fill = entry.fill.facts
+        others = [one for one in standing_fills(account, fill.symbol) if one != fill]
+        return ledger.reversal_postings(fill, others, booked=booked)
+    return [
+        ledger.Posting(Ledger(leg.ledger), leg.symbol, -to_micros(leg.amount_usd), 0, booked)
+        for leg in entry.postings.all()
+    ]
+
+
+def _write(account: Account, event: _Event, legs: Sequence[ledger.Posting]) -> JournalEntry:
+    booked = min(leg.day for leg in ledger.balanced(legs))
+    late = "" if booked == event.day else f"{event.day} was closed"
+    entry = JournalEntry.objects.create(
+        account=account,
+        source_key=event.source_key,
+        kind=event.kind,
+        occurred_ns=event.occurred_ns,
+        session_date=booked,
+        order_ref=event.order_ref,
+        reason="; ".join(filter(None, [event.reason, late])),
+        reverses=event.reverses,
+    )
+    Posting.objects.bulk_create(
+        Posting(
+            entry=entry,
+            account=account,
+            ledger=leg.ledger,
+            symbol=leg.symbol,
+            session_date=leg.day,
+            amount_usd=from_micros(leg.amount),
+            quantity=leg.quantity,
+        )
+        for leg in legs
+    )
+    return entry
