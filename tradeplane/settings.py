@@ -124,7 +124,9 @@ else:
     _db["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
 
 # --- Redis: 0 stream state and pages, 1 Celery ---------------------------------------------------
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379")
+REDIS_URL = env.str("REDIS_URL", default="") or "redis://127.0.0.1:6379"
+#: Without one, `up` starts its own server.
+REDIS_URL_GIVEN = env.str("REDIS_URL", default="") != ""
 REDIS_STATE_URL = f"{REDIS_URL.rstrip('/')}/0"
 CELERY_BROKER_URL = f"{REDIS_URL.rstrip('/')}/1"
 CHANNEL_LAYERS = {
@@ -154,7 +156,7 @@ VENUE_LOCKSTEP_URL = env.str("VENUE_LOCKSTEP_URL", default="")
 LIVE_TRADING_WORDS = "I understand that this trades real money"
 LIVE_TRADING = env.str("TRADEPLANE_LIVE", default="") == LIVE_TRADING_WORDS
 
-# --- the run (set by `up`; see DESIGN "Runs") ------------------------------------------------------
+# --- the run (set by `up`; see DESIGN "Runs") ----------------------------------------------------
 TRADEPLANE_RUN = env.str("TRADEPLANE_RUN", default="live")
 #: Tape runs: shards append every closed bucket here, for the run's hash ("" = off).
 TRADEPLANE_RECORD_DIR = env.str("TRADEPLANE_RECORD_DIR", default="")

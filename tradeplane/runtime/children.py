@@ -25,7 +25,7 @@ Say = Callable[[str, str], None]  # (who, line)
 class Spec:
     """What to run and when it counts as ready.
 
-    `stage` orders start and stop: children of one stage start, and later stop, together.
+    `stage` orders the stop: the highest stage goes first, children of one stage together.
     `fatal` children are not restarted: their death ends the whole run.
     """
 

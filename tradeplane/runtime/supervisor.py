@@ -1,4 +1,4 @@
-"""Start children stage by stage, keep them running, stop them in reverse order.
+"""Start children, keep them running, stop them in the reverse order of their stages.
 
 No thread of its own: `start`, `watch` and `stop` are called from the main thread, because a child
 is tied to the thread that started it.
@@ -49,17 +49,17 @@ class Supervisor:
         return list(self._children)
 
     def start(self, specs: Iterable[Spec], *, stopping: Callable[[], bool]) -> None:
-        """Start one more stage (or several, by `stage`) and wait until each child is ready.
+        """Start these children in the order of their stages and wait until all are ready.
 
         Raises:
             StartFailed: a child died `START_TRIES` times or was not ready in time.
+            FatalDeath: a fatal child, of this or an earlier call, has ended.
         """
-        for _, stage in groupby(sorted(specs, key=_stage), key=_stage):
-            fresh = [self._add(spec) for spec in stage]
-            for child in fresh:
-                child.start()
-            for child in fresh:
-                self._wait_ready(child, stopping)
+        fresh = [self._add(spec) for spec in sorted(specs, key=_stage)]
+        for child in fresh:
+            child.start()
+        for child in fresh:
+            self._wait_ready(child, stopping)
 
     def watch(self) -> None:
         """One look at all children: note deaths, restart what is due.
