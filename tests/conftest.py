@@ -1,0 +1,88 @@
+"""Fixtures that every part shares: a real Valkey, the real tapes, the test database."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, time
+from pathlib import Path
+
+import pytest
+
+from tests.mariadb_plugin import REDIS_PASSWORD, REDIS_PORT
+from tests.servers import Valkey
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Put SQLite's test database in a file: WAL and locks as in production, threads included."""
+    from django.conf import settings  # noqa: PLC0415 - settings exist only after the plugin ran
+
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database["TEST"]["NAME"] = str(settings.TRADEPLANE_HOME / "test.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """A real server where the settings' REDIS_URL points; `.url`, `.kill()`, `.start()`."""
+    server = Valkey(port=int(os.environ[REDIS_PORT]), password=os.environ[REDIS_PASSWORD])
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def tapes_dir() -> Path:
+    """The folder of real ticks (README there): TRADEPLANE_TAPES, else ../shared/tapes."""
+    found = Path(os.environ.get("TRADEPLANE_TAPES") or ROOT.parent / "shared" / "tapes")
+    if not (found / "ticks").is_dir():
+        pytest.skip(f"no real tapes: {found / 'ticks'} is not there (set TRADEPLANE_TAPES)")
+    return found
+
+
+ImportTape = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def imported_tape(tapes_dir: Path, pytestconfig: pytest.Config) -> ImportTape:
+    """`imported_tape(symbols, day, window=None)`: path of a tape made from the real ticks.
+
+    Args: symbols: e.g. ("AIG", "BAC"); day: "20131007"; window: ("10:00", "11:00"), New York, or
+    None for the whole day. Tapes are kept in pytest's cache until ticks or importer change.
+    """
+    tape = pytest.importorskip("relay.tape")
+    session = pytest.importorskip("signals.session")
+    kept = pytestconfig.cache.mkdir("tapes")
+    code = b"".join(path.read_bytes() for path in sorted((ROOT / "relay").glob("*.py")))
+
+    def make(symbols: Sequence[str], day: str, window: tuple[str, str] | None = None) -> Path:
+        sources = [
+            path
+            for symbol in sorted(symbols)
+            for path in sorted((tapes_dir / "ticks").glob(f"{symbol}_{day}_[tq].csv.gz"))
+        ]
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+        mark = hashlib.sha256(repr(facts).encode() + code).hexdigest()[:16]
+        whole = kept / f"{'-'.join(sorted(symbols))}-{day}-{mark}.tape"
+        if not whole.exists():
+            _appear(whole, lambda out: tape.import_csv(sources, out))
+        if window is None:
+            return whole
+        start, end = (
+            session.new_york_ns(date.fromisoformat(day), time.fromisoformat(clock))
+            for clock in window
+        )
+        part = whole.with_name(f"{whole.stem}-{window[0]}-{window[1]}.tape".replace(":", ""))
+        if not part.exists():
+            _appear(part, lambda out: tape.cut(whole, out, start, end))
+        return part
+
+    return make
+
+
+def _appear(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that another test process sees all of it or nothing."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    write(unfinished)
+    unfinished.replace(path)
