@@ -1,0 +1,209 @@
+"""Frames of the stream: message boundaries, routing copies and columns, over msgpack bytes.
+
+A frame is one msgpack array of maps with string keys, as the venue sends it. The wrappers here
+are thin; the loops are in `relay.kernels` and hold no lock (GIL) while they run.
+"""
+
+import struct
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from relay import kernels
+from relay.kernels import QUOTES, SPAN, TRADES
+
+__all__ = [
+    "CANCEL",
+    "CONTROL",
+    "CORRECTION",
+    "EXTENSION",
+    "LULD",
+    "QUOTE",
+    "QUOTES",
+    "SPAN",
+    "STATUS",
+    "TRADE",
+    "TRADES",
+    "FrameError",
+    "encode_array",
+    "encode_message",
+    "gather",
+    "key_symbol",
+    "quotes",
+    "scan",
+    "symbol_key",
+    "timestamp",
+    "trades",
+    "warm",
+]
+
+TRADE, QUOTE, STATUS = ord("t"), ord("q"), ord("s")
+LULD, CORRECTION, CANCEL = ord("l"), ord("c"), ord("x")
+CONTROL, EXTENSION = kernels.KIND_CONTROL, kernels.KIND_EXTENSION
+MAX_SYMBOL_BYTES = 16
+_EVERY = np.empty(0, np.bool_)
+_BYTES_PER_MESSAGE = 32  # a first guess; data messages take about 60
+_REASONS = {
+    kernels.MALFORMED: "cut off or not msgpack",
+    kernels.NOT_A_FRAME: "not an array of maps",
+    kernels.BAD_SPAN: "a span does not belong to this buffer",
+}
+_encoder = msgspec.msgpack.Encoder()
+Buffer = bytes | bytearray | memoryview | np.ndarray
+
+
+class FrameError(ValueError):
+    """Bytes that are not frames of the stream, or spans of other bytes."""
+
+
+def _octets(buf: Buffer) -> np.ndarray:
+    """Return `buf` as a read-only contiguous uint8 array without copying it."""
+    if isinstance(buf, np.ndarray):
+        octets = np.ascontiguousarray(buf, np.uint8).view()
+    elif len(buf) == 0:
+        octets = np.empty(0, np.uint8)
+    else:
+        octets = np.frombuffer(buf, np.uint8)
+    octets.flags.writeable = False
+    return octets
+
+
+def _refuse(code: int) -> FrameError:
+    return FrameError(_REASONS.get(code, f"kernel code {code}"))
+
+
+def scan(buf: Buffer) -> np.ndarray:
+    """Return one SPAN row per message of the frame, or frames back to back, in `buf`.
+
+    Rows: byte range in `buf`, kind (character code of a one-letter `T`, CONTROL for a longer one,
+    EXTENSION for the extension element, 0 without `T`), symbol words, time in UTC ns (0 = none).
+    Raises:
+        FrameError: the bytes are cut off, not msgpack, or not arrays of maps.
+    """
+    octets = _octets(buf)
+    spans = np.empty(octets.size // _BYTES_PER_MESSAGE + 16, SPAN)
+    found = kernels.scan_frames(octets, spans)
+    if found == kernels.TOO_MANY:  # one byte is the smallest message
+        spans = np.empty(octets.size, SPAN)
+        found = kernels.scan_frames(octets, spans)
+    if found < 0:
+        raise _refuse(found)
+    return spans[:found]
+
+
+def gather(
+    buf: Buffer, spans: np.ndarray, mask: np.ndarray | None = None, *, head: bytes = b""
+) -> bytes:
+    """Return one frame: the `head` element, when given, and the selected messages byte for byte.
+
+    Args:
+        spans: SPAN rows of `buf`, in the wanted order.
+        mask: (len(spans),) bool, None selects all.
+        head: one encoded map.
+    Raises:
+        FrameError: a span lies outside `buf`, or the mask has another length.
+    """
+    octets = _octets(buf)
+    spans = np.ascontiguousarray(spans)
+    chosen = _EVERY if mask is None else np.ascontiguousarray(mask, np.bool_)
+    if mask is not None and chosen.size != spans.size:
+        raise FrameError("the mask does not fit the spans")
+    if chosen.size == 0 and mask is not None:
+        return array_header(1 if head else 0) + head
+    count, size = kernels.gathered_size(octets, spans, chosen)
+    if count < 0:
+        raise _refuse(count)
+    lead = array_header(count + bool(head)) + head
+    out = np.empty(len(lead) + size, np.uint8)
+    out[: len(lead)] = np.frombuffer(lead, np.uint8)
+    kernels.gather_into(octets, spans, chosen, out, len(lead))
+    return out.tobytes()
+
+
+def trades(buf: Buffer, spans: np.ndarray) -> np.ndarray:
+    """Return TRADES rows for the spans of kind `t`, in order; bad values are kept as they are.
+
+    A missing or non-numeric price is NaN; `price_micro` is 0 where the price does not fit.
+    Raises:
+        FrameError: the spans do not belong to `buf`.
+    """
+    rows = np.empty(np.count_nonzero(spans["kind"] == TRADE), TRADES)
+    code = kernels.trade_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    if code < 0:
+        raise _refuse(code)
+    return rows
+
+
+def quotes(buf: Buffer, spans: np.ndarray) -> np.ndarray:
+    """Return QUOTES rows for the spans of kind `q`, in order; bad values are kept as they are.
+
+    Raises:
+        FrameError: the spans do not belong to `buf`.
+    """
+    rows = np.empty(np.count_nonzero(spans["kind"] == QUOTE), QUOTES)
+    code = kernels.quote_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    if code < 0:
+        raise _refuse(code)
+    return rows
+
+
+def symbol_key(symbol: str) -> tuple[int, int]:
+    """Return the two words of a symbol; comparing them compares the strings.
+
+    Raises:
+        ValueError: not ASCII, or longer than 16 bytes.
+    """
+    raw = symbol.encode("ascii")
+    if len(raw) > MAX_SYMBOL_BYTES:
+        raise ValueError(f"symbol {symbol[:20]!r} is longer than {MAX_SYMBOL_BYTES} characters")
+    key, key2 = struct.unpack(">QQ", raw.ljust(MAX_SYMBOL_BYTES, b"\0"))
+    return key, key2
+
+
+def key_symbol(key: int, key2: int) -> str:
+    """Return the symbol of two words; the inverse of `symbol_key`."""
+    return struct.pack(">QQ", key, key2).rstrip(b"\0").decode("ascii", "replace")
+
+
+def array_header(count: int) -> bytes:
+    """Return the msgpack header of an array of `count` elements."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return struct.pack(">BH", 0xDC, count)
+    return struct.pack(">BI", 0xDD, count)
+
+
+def encode_array(messages: list[bytes]) -> bytes:
+    """Return one frame of already encoded messages."""
+    return b"".join((array_header(len(messages)), *messages))
+
+
+def timestamp(ts_ns: int) -> msgspec.msgpack.Ext:
+    """Return UTC ns as the msgpack timestamp extension: 8 bytes where it fits, else 12."""
+    seconds, nanoseconds = divmod(ts_ns, 1_000_000_000)
+    if 0 <= seconds < 1 << 34:
+        return msgspec.msgpack.Ext(-1, struct.pack(">Q", nanoseconds << 34 | seconds))
+    return msgspec.msgpack.Ext(-1, struct.pack(">Iq", nanoseconds, seconds))
+
+
+def encode_message(message: Mapping[str, object]) -> bytes:
+    """Return the msgpack form of one message: `T` first, an int `t` as timestamp extension."""
+    ordered = {"T": message["T"], **message}
+    ts_ns = ordered.get("t")
+    if isinstance(ts_ns, int):
+        ordered["t"] = timestamp(ts_ns)
+    return _encoder.encode(ordered)
+
+
+def warm() -> None:
+    """Compile every kernel, or load it from the cache, before the first frame needs it."""
+    trade = encode_message({"T": "t", "S": "A", "i": 1, "p": 1.5, "s": 1, "c": ["@"], "t": 1})
+    quote = encode_message({"T": "q", "S": "A", "bp": 1.5, "ap": 2, "bs": 1, "as": 1, "t": 1})
+    frame = encode_array([trade, quote])
+    spans = scan(frame)
+    gather(frame, spans, np.array([True, False]))
+    gather(frame, spans)
+    trades(frame, spans)
+    quotes(frame, spans)
