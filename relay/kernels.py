@@ -6,6 +6,7 @@ All buffers are read-only C-contiguous uint8 arrays, so that each kernel has one
 """
 # numba infers the types and mypy cannot see through its decorator:
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code=assignment
 
 import numpy as np
 from numba import njit
