@@ -1,13 +1,15 @@
 """Rows that only grow: no update, no delete, not through the model and not through a query set."""
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from django.db import models
 
 from accounts.errors import AppendOnlyViolation
 
+_Row = TypeVar("_Row", bound=models.Model, covariant=True)
 
-class AppendOnlyQuerySet(models.QuerySet[Any]):
+
+class AppendOnlyQuerySet(models.QuerySet[_Row]):
     """Reads and inserts; everything else raises AppendOnlyViolation."""
 
     def _refuse(self, what: str) -> NoReturn:

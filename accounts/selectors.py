@@ -52,9 +52,15 @@ class DaySummary:
         return self.realized - self.fees
 
 
+def all_standing_fills(account: Account) -> QuerySet[Fill]:
+    """Return the fills that were not reversed, in the broker's order."""
+    standing = account.fills.filter(entry__reversed_by__isnull=True)
+    return standing.select_related("entry").order_by("ts_ns", "execution_id")
+
+
 def standing_fills(account: Account, symbol: str) -> list[ledger.Fill]:
     """Return the fills of a symbol that were not reversed."""
-    return [fill.facts for fill in _standing(account).filter(symbol=symbol)]
+    return [fill.facts for fill in all_standing_fills(account).filter(symbol=symbol)]
 
 
 def balances(account: Account) -> dict[tuple[Ledger, str], tuple[Decimal, int]]:
@@ -114,7 +120,7 @@ def day_summary(account: Account, day: date) -> DaySummary:
     sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for row in _on(account, day).values("ledger").annotate(amount=Sum("amount_usd")):
         sums[row["ledger"]] = row["amount"]
-    values = [fill.facts.value for fill in _standing(account).filter(session_date=day)]
+    values = [fill.facts.value for fill in all_standing_fills(account).filter(session_date=day)]
     return DaySummary(
         day=day,
         realized=-sums[Ledger.REALIZED],
@@ -132,7 +138,7 @@ def day_summary(account: Account, day: date) -> DaySummary:
 def round_trips(account: Account, day: date | None = None) -> list[RoundTrip]:
     """Return the trades from flat to flat, oldest first; `day` keeps those that ended on it."""
     by_symbol: dict[str, list[ledger.Fill]] = defaultdict(list)
-    for fill in _standing(account):
+    for fill in all_standing_fills(account):
         by_symbol[fill.symbol].append(fill.facts)
     trips = [trip for fills in by_symbol.values() for trip in round_trips_of(fills)]
     trips.sort(key=lambda trip: (trip.closed_ns, trip.symbol))
@@ -142,11 +148,6 @@ def round_trips(account: Account, day: date | None = None) -> list[RoundTrip]:
 def lots(account: Account, symbol: str) -> tuple[ledger.Lot, ...]:
     """Return the open lots of a symbol, oldest first."""
     return ledger.fifo(standing_fills(account, symbol)).lots
-
-
-def _standing(account: Account) -> QuerySet[Fill]:
-    standing = account.fills.filter(entry__reversed_by__isnull=True)
-    return standing.select_related("entry").order_by("ts_ns", "execution_id")
 
 
 def _on(account: Account, day: date | None) -> QuerySet[Posting]:

@@ -208,3 +208,31 @@ def _postings(fill: Fill, sign: int, shifts: Mapping[date, int], booked: date) -
         rows.append(Posting(Ledger.POSITION, fill.symbol, shift, 0, day))
         rows.append(Posting(Ledger.REALIZED, fill.symbol, -shift, 0, day))
     return balanced([row for row in rows if row.amount or row.quantity])
+
+
+Balances = dict[tuple[Ledger, str], tuple[int, int]]
+
+
+def rebuilt(fills: Iterable[Fill], transfers: Iterable[tuple[Ledger, int]]) -> Balances:
+    """Return (amount, quantity) by (ledger, symbol) from the facts alone, without any postings.
+
+    Args:
+        fills: the standing ones, any symbols and order; transfers: (against, cash amount).
+    Returns: only what is not zero; equal to the sums of the postings, or the books are wrong.
+    """
+    totals: dict[tuple[Ledger, str], list[int]] = defaultdict(lambda: [0, 0])
+    by_symbol: dict[str, list[Fill]] = defaultdict(list)
+    for against, amount in transfers:
+        totals[Ledger.CASH, ""][0] += amount
+        totals[against, ""][0] -= amount
+    for fill in fills:
+        by_symbol[fill.symbol].append(fill)
+        totals[fill.source, ""][0] -= fill.value
+        totals[Ledger.CASH, ""][0] -= fill.fee
+        totals[Ledger.FEES, fill.symbol][0] += fill.fee
+    for symbol, own in by_symbol.items():
+        matched = fifo(own)
+        totals[Ledger.POSITION, symbol][0] += sum(lot.cost for lot in matched.lots)
+        totals[Ledger.POSITION, symbol][1] += sum(lot.quantity for lot in matched.lots)
+        totals[Ledger.REALIZED, symbol][0] -= sum(match.realized for match in matched.matches)
+    return {key: (sums[0], sums[1]) for key, sums in totals.items() if any(sums)}
