@@ -1,6 +1,18 @@
 """URLs of the control plane."""
 
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from tradeplane.pages.views import status
+
+urlpatterns = [
+    path("", status, name="status"),
+    path(
+        "login/",
+        LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
+    path("admin/", admin.site.urls),
+]
