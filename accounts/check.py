@@ -32,6 +32,7 @@ def check_all(account: Account) -> dict[str, list[str]]:
 
 def check(account: Account) -> list[str]:
     """Return what is wrong with the books of an account; empty when they hold."""
+    account = Account.objects.get(pk=account.pk)  # the caller's copy may be older than the books
     parts = (_balance, _facts, _fills_and_entries, _reversals, _dates, _closed_days, _flat)
     return [violation for part in parts for violation in part(account)]
 

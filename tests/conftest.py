@@ -7,11 +7,18 @@ from datetime import date, time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests.mariadb_plugin import REDIS_PASSWORD, REDIS_PORT
 from tests.servers import Valkey
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# `pytest --hypothesis-profile=ci`; tests that pay for a database take a fixed share of it.
+hypothesis_settings.register_profile("quick", max_examples=100, deadline=None)
+hypothesis_settings.register_profile("ci", max_examples=2_000, deadline=None)
+hypothesis_settings.register_profile("long", max_examples=50_000, deadline=None)
+hypothesis_settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,13 @@
 """Exact money: integer micro-dollars inside, `Decimal` dollars outside, floats never."""
 
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 MICROS_PER_DOLLAR = 1_000_000
 MICRO_DIGITS = 6
 MAX_MICROS = 2**63 - 1  # what a BIGINT column holds
 
 # Own context: the caller's precision or rounding must not be able to change an amount.
-_EXACT = Context(prec=40, traps=[Inexact, InvalidOperation])
-_ONE_MICRO = Decimal(1).scaleb(-MICRO_DIGITS)
+_EXACT = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
 
 
 class InexactMoney(ValueError):
@@ -26,10 +25,13 @@ def to_micros(amount: Decimal | int) -> int:
         raise TypeError(f"money is Decimal or int, not {type(amount).__name__}: {amount!r}")
     if isinstance(amount, int):
         return _in_range(amount * MICROS_PER_DOLLAR, amount)
+    if not amount.is_finite():
+        raise InexactMoney(f"{amount} is not an amount")
     try:
-        return _in_range(int(amount.quantize(_ONE_MICRO, context=_EXACT).scaleb(6, _EXACT)), amount)
-    except (Inexact, InvalidOperation):
+        micros = amount.scaleb(MICRO_DIGITS, _EXACT).to_integral_exact(context=_EXACT)
+    except (Inexact, InvalidOperation, Overflow):
         raise InexactMoney(f"{amount} is not a whole number of micro-dollars") from None
+    return _in_range(micros, amount)
 
 
 def from_micros(micros: int) -> Decimal:
@@ -37,7 +39,7 @@ def from_micros(micros: int) -> Decimal:
     return Decimal(micros).scaleb(-MICRO_DIGITS, _EXACT)
 
 
-def _in_range(micros: int, amount: Decimal | int) -> int:
-    if not -MAX_MICROS <= micros <= MAX_MICROS:
+def _in_range(micros: Decimal | int, amount: Decimal | int) -> int:
+    if not -MAX_MICROS <= micros <= MAX_MICROS:  # before int(): 1E+999999 would fill the memory
         raise InexactMoney(f"{amount} is beyond what the books can hold")
-    return micros
+    return int(micros)
