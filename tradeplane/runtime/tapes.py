@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relay.tape import TapeReader
+from relay.tape_format import TapeReader
 
 
 def check_tape(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from relay.tape import TapeError
+from relay.tape_format import TapeError
 from signals.parameters.catalogue import ParameterError
 from tradeplane.runtime.home import HomeBusy
 from tradeplane.runtime.ports import NoFreePort
