@@ -1,0 +1,101 @@
+"""`manage.py tape import|info|cut`: make a tape of CSV files, look at one, cut one."""
+
+import datetime as dt
+import re
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from relay import tape
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def clock_time(text: str) -> dt.time:
+    """Parse HH:MM or HH:MM:SS."""
+    if not re.fullmatch(r"\d\d?:\d\d(:\d\d)?", text):
+        raise ArgumentTypeError(f"{text!r} is not a time like 10:00 or 10:00:05")
+    try:
+        return dt.time.fromisoformat(text.rjust(5, "0") if text.count(":") == 1 else text)
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text!r} is not a time of day") from exc
+
+
+def moment_ns(day: dt.date, time: dt.time) -> int:
+    """Return the UTC ns of a New York time on the tape's day."""
+    return int(dt.datetime.combine(day, time, NEW_YORK).timestamp()) * 1_000_000_000
+
+
+class Command(BaseCommand):
+    help = "Tapes of market data: import CSV ticks, show what is on a tape, cut a part of it."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        make = actions.add_parser("import", help="make a tape of CSV files (also .gz)")
+        make.add_argument("csv", nargs="+")
+        make.add_argument("--feed", default="sip")
+        look = actions.add_parser("info", help="count what is on a tape; exit 1 when damaged")
+        cut = actions.add_parser("cut", help="copy a part of a tape (New York times)")
+        for action in (look, cut):
+            action.add_argument("tape")
+        cut.add_argument("--from", dest="start", type=clock_time, required=True)
+        cut.add_argument("--to", dest="end", type=clock_time, required=True)
+        cut.add_argument("--symbols", help="comma-separated")
+        for action in (make, cut):
+            action.add_argument("--out", required=True)
+        for action in (make, look, cut):
+            action.add_argument("--json", action="store_true", dest="as_json")
+
+    def handle(self, *args: Any, action: str, as_json: bool, **options: Any) -> None:
+        made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        try:
+            if action == "import":
+                tape.import_csv(options["csv"], options["out"], feed=options["feed"], created=made)
+            elif action == "cut":
+                self._cut(made, **options)
+            found = tape.info(options["tape"] if action == "info" else options["out"])
+        except tape.TapeError as exc:
+            raise CommandError(str(exc)) from exc
+        text = msgspec.json.encode(found).decode() if as_json else _described(found)
+        self.stdout.write(text)
+        if found.damaged:
+            raise CommandError(found.damaged)
+
+    def _cut(self, made: str, **options: Any) -> None:
+        day = tape.TapeReader(options["tape"]).header.day
+        start_ns, end_ns = (moment_ns(day, options[name]) for name in ("start", "end"))
+        if end_ns <= start_ns:
+            raise CommandError("--to must be later than --from")
+        listed = options["symbols"]
+        symbols = [name.strip() for name in listed.split(",")] if listed else None
+        if Path(options["out"]).resolve() == Path(options["tape"]).resolve():
+            raise CommandError("--out must be another file than the tape itself")
+        tape.cut(options["tape"], options["out"], start_ns, end_ns, symbols, created=made)
+
+
+def _described(found: tape.TapeInfo) -> str:
+    header = found.header
+    counts = ", ".join(f"{number:,} {kind}" for kind, number in found.messages.items())
+    names = ", ".join(header.symbols[:12]) + (" …" if len(header.symbols) > 12 else "")
+    lines = [
+        f"{found.path}: {header.feed} of {header.day} ({header.source})",
+        f"size     {found.size_bytes:,} bytes",
+        f"frames   {found.frames:,}",
+        f"messages {counts or 'none'}",
+        f"symbols  {found.symbols:,}: {names}",
+        f"from     {_shown(found.first_ns)}",
+        f"to       {_shown(found.last_ns)}",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(ts_ns: int | None) -> str:
+    if ts_ns is None:
+        return "—"
+    moment = dt.datetime.fromtimestamp(ts_ns // 1_000_000_000, NEW_YORK)
+    return f"{moment:%H:%M:%S} New York"
