@@ -38,6 +38,6 @@ def _encoded(value: Value) -> bytes:
     if isinstance(value, str):
         text = value.encode()
         return b"s" + struct.pack("<I", len(text)) + text
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return b"l" + struct.pack("<I", len(value)) + b"".join(map(_encoded, value))
     raise TypeError(f"cannot digest a {type(value).__name__}")

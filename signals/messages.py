@@ -212,7 +212,7 @@ class WatchedPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 Message = Report | StopDone | ShardReady | Ack | ExitSignal
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def pack(message: Message) -> str:
@@ -240,6 +240,10 @@ def unpack(packed: str) -> Message:
         body = inflater.decompress(base64.b64decode(packed, validate=True), 16 * MAX_PACKED_BYTES)
         if inflater.unconsumed_tail:
             raise MessageError("a message inflates beyond the limit")
+        if not inflater.eof or inflater.unused_data:
+            raise MessageError("a message is cut short, or something follows it")
         return _decoder.decode(body)
+    except RecursionError:  # nested deeper than the stack, on purpose
+        raise MessageError("a message is nested too deeply") from None
     except (ValueError, zlib.error, msgspec.MsgspecError) as exc:
         raise MessageError(f"not a message: {exc}") from exc
