@@ -22,6 +22,11 @@ class Sizing:
     planned_loss: Decimal  # at the stop, with slippage, USD
 
 
+def with_slip(limit: Decimal, stop_loss: Decimal, parameters: Mapping[str, Any]) -> Decimal:
+    """Return the planned loss of one share, with the stop's expected slippage, USD."""
+    return limit - stop_loss + limit * decimal_of(parameters["stop_slip_bps"]) / BPS
+
+
 def size(
     *,
     equity: Decimal,
@@ -40,7 +45,7 @@ def size(
         ask_size: shares at the ask; None without a quote, then depth is no cap.
     """
     p = {name: decimal_of(parameters[name]) for name in _NAMES}
-    distance = limit - stop_loss + limit * p["stop_slip_bps"] / BPS
+    distance = with_slip(limit, stop_loss, parameters)
     gap = p["max_gap_loss_percent"] / p["halt_gap_assumption_percent"]
     caps = {
         "risk": equity * p["risk_per_trade_percent"] / HUNDRED / distance,
@@ -57,7 +62,6 @@ def size(
 
 
 _NAMES = (
-    "stop_slip_bps",
     "max_gap_loss_percent",
     "halt_gap_assumption_percent",
     "risk_per_trade_percent",

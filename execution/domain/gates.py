@@ -1,0 +1,285 @@
+"""May we? The gates that hold for the whole account and market: G1 to G15.
+
+Every gate is evaluated for every candidate and says one sentence with numbers and units. Doubt
+closes a gate (`passed` None, `open` False) unless its own text says that it lets the unknown pass.
+Source: design, trigger 5.3.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from execution.domain.prices import decimal_of
+from execution.domain.rounds import GateResult, RoundInput
+
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+#: Their values depend on when we looked, not on the market: outside the hash of decisions.
+OPERATIONAL = frozenset({"G4", "G5", "G6", "G14", "S7"})
+
+
+def compare(
+    gate_id: str,
+    value: float | Decimal | None,
+    op: str,
+    limit: float,
+    text: str,
+    *,
+    unknown: str = "",
+    unknown_open: bool = False,
+) -> GateResult:
+    """Return the result of `value op limit`; a value of None is unknown."""
+    if value is None:
+        return GateResult(
+            id=gate_id, passed=None, open=unknown_open, text=unknown, op=op, limit=limit
+        )
+    exact = value if isinstance(value, Decimal) else decimal_of(value)
+    edge = decimal_of(limit)
+    margin = edge - exact if op in ("<=", "<") else exact - edge
+    passed = margin > 0 or (margin == 0 and op in ("<=", ">="))
+    return GateResult(
+        id=gate_id,
+        passed=passed,
+        open=passed,
+        text=text,
+        value=value if isinstance(value, int) else float(value),
+        op=op,
+        limit=limit,
+        margin=float(margin),
+    )
+
+
+def state(gate_id: str, passed: bool, good: str, bad: str, value: str | bool = "") -> GateResult:
+    """Return the result of a plain yes or no."""
+    return GateResult(
+        id=gate_id, passed=passed, open=passed, text=good if passed else bad, value=value
+    )
+
+
+def unknown(gate_id: str, text: str, *, open: bool = False) -> GateResult:
+    """Return a gate that cannot be judged."""
+    return GateResult(id=gate_id, passed=None, open=open, text=text)
+
+
+def tightest(*results: GateResult) -> GateResult:
+    """Return the first that is closed, else the one with the least margin."""
+    for result in results:
+        if not result.open:
+            return result
+    return min(results, key=lambda r: float("inf") if r.margin is None else r.margin)
+
+
+def global_gates(r: RoundInput, p: Mapping[str, Any]) -> tuple[GateResult, ...]:
+    """Return G1 to G15 of this round."""
+    return (
+        _mode(r, p),
+        state(
+            "G2",
+            r.kill_switch == "none",
+            "The kill switch is off.",
+            f"The kill switch is at {r.kill_switch}.",
+            r.kill_switch,
+        ),
+        _session(r, p),
+        _health(r, p),
+        _account(r, p),
+        state(
+            "G6",
+            r.stream_connected,
+            "The order updates are connected.",
+            "The order updates are not connected.",
+            r.stream_connected,
+        ),
+        _daily_loss(r, p),
+        compare(
+            "G8",
+            r.trades_today,
+            "<",
+            p["max_trades_per_day"],
+            f"{r.trades_today} trades today; your limit is {p['max_trades_per_day']}.",
+        ),
+        _take_profits(r, p),
+        compare(
+            "G10",
+            r.consecutive_losses,
+            "<",
+            p["max_consecutive_losses"],
+            f"{r.consecutive_losses} losses in a row; your limit is {p['max_consecutive_losses']}.",
+        ),
+        since_exit("G11", "account", r.last_exit_ns, r.bucket_end_ns, p["cooldown_after_trade_s"]),
+        _unresolved(r),
+        state(
+            "G13",
+            not r.market_halted,
+            "There is no market-wide halt.",
+            "The whole market is halted.",
+            r.market_halted,
+        ),
+        compare(
+            "G14",
+            r.api_calls_left,
+            ">",
+            p["api_calls_reserved_for_exits"],
+            f"{r.api_calls_left} API calls are left this minute; "
+            f"{p['api_calls_reserved_for_exits']} are kept for exits.",
+            unknown="The broker has not told its API budget yet; this lets it pass.",
+            unknown_open=True,
+        ),
+        _crowd(r, p),
+    )
+
+
+def since_exit(
+    gate_id: str, whose: str, last_exit_ns: int | None, at_ns: int, cooldown_s: int
+) -> GateResult:
+    """Return whether the cool-down after the newest exit is over."""
+    if last_exit_ns is None:
+        return state(gate_id, True, f"No exit of this {whose} today.", "")
+    passed_s = (at_ns - last_exit_ns) / SECOND_NS
+    return compare(
+        gate_id,
+        passed_s,
+        ">=",
+        cooldown_s,
+        f"The last exit of this {whose} was {passed_s:.0f} s ago; your cool-down is "
+        f"{cooldown_s} s.",
+    )
+
+
+def _mode(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    off = "off" in (r.mode, p["alpaca_trading_mode"])
+    return state("G1", not off, f"Trading mode is {r.mode}.", "alpaca_trading_mode is off.", r.mode)
+
+
+def _session(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.open_ns <= 0 or r.close_ns <= r.open_ns:
+        return unknown("G3", "The trading calendar of today is unknown.")
+    delay_s, cutoff = p["entry_start_delay_s"], p["entry_cutoff_min_before_close"]
+    opened_s = (r.bucket_end_ns - r.open_ns) / SECOND_NS
+    left = (r.close_ns - r.bucket_end_ns) / MINUTE_NS
+    return tightest(
+        compare(
+            "G3",
+            opened_s,
+            ">=",
+            delay_s,
+            f"The session is open for {opened_s:.0f} s; entries start after {delay_s} s.",
+        ),
+        compare(
+            "G3",
+            left,
+            ">=",
+            cutoff,
+            f"{left:.1f} minutes are left to the close; entries stop {cutoff} minutes before.",
+        ),
+    )
+
+
+def _health(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.mixed_versions:
+        return state("G4", False, "", "Shards and hub use different parameter versions.")
+    lag, skew = r.relay_lag_ms, r.clock_skew_ms
+    return tightest(
+        compare(
+            "G4",
+            r.coverage,
+            ">=",
+            p["min_shard_coverage"],
+            f"{100 * r.coverage:.1f} % of the universe reported; your minimum is "
+            f"{100 * p['min_shard_coverage']:.1f} %.",
+        ),
+        compare(
+            "G4",
+            lag,
+            "<=",
+            p["max_relay_lag_ms"],
+            f"Market data is {lag or 0:.0f} ms late; your limit is {p['max_relay_lag_ms']} ms.",
+            unknown="How late the market data is, is unknown.",
+        ),
+        compare(
+            "G4",
+            None if skew is None else abs(skew),
+            "<=",
+            p["max_clock_skew_ms"],
+            f"The clocks differ by {abs(skew or 0):.0f} ms; your limit is "
+            f"{p['max_clock_skew_ms']} ms.",
+            unknown="How far the clocks differ is unknown.",
+        ),
+    )
+
+
+def _account(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.account is None:
+        return unknown("G5", "The account is unknown.")
+    a = r.account
+    if a.status != "ACTIVE":
+        return state("G5", False, "", f"The account's status is {a.status}.", a.status)
+    if a.trading_blocked or a.account_blocked or a.suspended_by_user:
+        return state("G5", False, "", "The broker has blocked or suspended trading.", "blocked")
+    age_s = max(0, r.now_ns - r.account_as_of_ns) / SECOND_NS
+    return compare(
+        "G5",
+        age_s,
+        "<=",
+        p["account_max_age_s"],
+        f"The account data is {age_s:.1f} s old; your limit is {p['account_max_age_s']} s.",
+    )
+
+
+def start_equity(r: RoundInput) -> Decimal:
+    """Return the equity that risk is measured on: of the day's start, or now if lower; USD."""
+    if r.account is None:
+        return Decimal(0)
+    a = r.account
+    return min(a.last_equity, a.equity) if a.last_equity > 0 else a.equity
+
+
+def _daily_loss(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.daily_loss_latched:
+        return state("G7", False, "", "The daily loss limit was reached; it holds for the day.")
+    equity = start_equity(r)
+    if r.day_pnl is None or equity <= 0:
+        return unknown("G7", "The day's profit and loss is unknown.")
+    percent = 100 * r.day_pnl / equity
+    limit = -p["max_daily_loss_percent"]
+    return compare(
+        "G7",
+        percent,
+        ">",
+        limit,
+        f"The day stands at {percent:.2f} % of equity; your stop is at {limit:.2f} %.",
+    )
+
+
+def _take_profits(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    most = p["stop_after_take_profits"]
+    if most == 0:
+        return state("G9", True, "Take-profits do not end the day.", "")
+    text = f"{r.take_profits_today} take-profits today; the day ends after {most}."
+    return compare("G9", r.take_profits_today, "<", most, text)
+
+
+def _unresolved(r: RoundInput) -> GateResult:
+    if r.unprotected:
+        return state("G12", False, "", "A position is without protection.", "unprotected")
+    return state(
+        "G12",
+        not r.unresolved_order,
+        "No order is unresolved, no position without protection.",
+        "An order's fate is unknown.",
+        r.unresolved_order,
+    )
+
+
+def _crowd(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    bursting = len({c.symbol for c in r.candidates if not c.shadow and c.k == r.k})
+    percent = 100 * bursting / len(r.universe) if r.universe else None
+    return compare(
+        "G15",
+        percent,
+        "<=",
+        p["max_crowd_percent"],
+        f"{bursting} of {len(r.universe)} symbols burst at once ({percent or 0:.2f} %); your limit "
+        f"is {p['max_crowd_percent']:.2f} %.",
+        unknown="The universe of today is unknown.",
+    )
