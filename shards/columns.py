@@ -1,0 +1,185 @@
+"""Arrays that hold the shard's symbols: one element per symbol, one row per bucket.
+
+A symbol's row number is local to this process and never leaves it; whatever is stored or sent
+carries names. `Columns` is one array per field, so that a close runs over contiguous memory.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from relay import frames
+from shards import kernels, letters
+
+FIRST_CAPACITY = 256
+#: Test issues of the exchanges; their prints are no market.
+TEST_SYMBOLS = frozenset({"ZVZZT", "ZWZZT", "ZXZZT", "ZBZX", "ZTST", "ZTEST", "CBO", "CBX"})
+TEST_PREFIXES = ("NTEST", "ATEST", "PTEST", "MTEST", "ZIEXT", "ZEXIT")
+
+
+def is_test_symbol(symbol: str) -> bool:
+    """Tell whether the symbol is one of the exchanges' test issues."""
+    return symbol in TEST_SYMBOLS or symbol.startswith(TEST_PREFIXES)
+
+
+class Columns:
+    """One growing array per field of `dtype`, each new element starting from `defaults`."""
+
+    def __init__(self, dtype: np.dtype, defaults: Mapping[str, Any], capacity: int) -> None:
+        self.dtype = dtype
+        self._defaults = defaults
+        self._arrays: dict[str, np.ndarray] = {
+            name: self._fresh(name, capacity) for name in dtype.names or ()
+        }
+        self.size = 0
+
+    def _fresh(self, name: str, count: int) -> np.ndarray:
+        return np.full(count, self._defaults.get(name, 0), self.dtype[name])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name][: self.size]
+
+    def resize(self, size: int) -> None:
+        """Make room for `size` elements, at least doubling when more is needed."""
+        for name, array in self._arrays.items():
+            if size > array.size:
+                extra = self._fresh(name, max(size, 2 * array.size) - array.size)
+                self._arrays[name] = np.concatenate((array, extra))
+        self.size = size
+
+    def pack(self, rows: np.ndarray) -> np.ndarray:
+        """Return the fields of `rows` as records of `dtype`."""
+        records = np.empty(rows.size, self.dtype)
+        for name in self.dtype.names or ():
+            records[name] = self._arrays[name][rows]
+        return records
+
+    def unpack(self, rows: np.ndarray, records: np.ndarray) -> None:
+        """Set the fields of `rows` from records of `dtype`."""
+        for name in self.dtype.names or ():
+            self._arrays[name][rows] = records[name]
+
+
+class Rings:
+    """The last `depth` buckets of every symbol: per field a (depth, symbols) array.
+
+    Bucket k lies in row k % depth; integers start as 0 and floats as NaN.
+    """
+
+    def __init__(self, dtype: np.dtype, depth: int, capacity: int = FIRST_CAPACITY) -> None:
+        self.dtype = dtype
+        self.depth = depth
+        self._capacity = capacity
+        self._arrays = {name: self._fresh(name, depth, capacity) for name in dtype.names or ()}
+        self.size = 0
+
+    def _fresh(self, name: str, depth: int, count: int) -> np.ndarray:
+        kind = self.dtype[name]
+        return np.full((depth, count), np.nan if kind.kind == "f" else 0, kind)
+
+    def resize(self, size: int) -> None:
+        """Make room for `size` symbols, at least doubling when more is needed."""
+        if size > self._capacity:
+            more = max(size, 2 * self._capacity) - self._capacity
+            for name, array in self._arrays.items():
+                extra = self._fresh(name, self.depth, more)
+                self._arrays[name] = np.concatenate((array, extra), axis=1)
+            self._capacity += more
+        self.size = size
+
+    def row(self, name: str, k: int) -> np.ndarray:
+        """Return (symbols,) of bucket k, writable."""
+        return self._arrays[name][k % self.depth, : self.size]
+
+    def rows(self, name: str, k: int, count: int) -> list[np.ndarray]:
+        """Return the rows of the `count` buckets up to k, oldest first, without copying."""
+        return [self.row(name, j) for j in range(k - count + 1, k + 1)]
+
+    def window(self, name: str, k: int, count: int, columns: np.ndarray) -> np.ndarray:
+        """Return a (count, len(columns)) copy of the buckets up to k, oldest first."""
+        slots = np.arange(k - count + 1, k + 1) % self.depth
+        return self._arrays[name][slots[:, None], columns]
+
+    def windows(self, name: str, last: np.ndarray, count: int, columns: np.ndarray) -> np.ndarray:
+        """Return (count, len(columns)), each column up to its own last bucket."""
+        slots = (last + np.arange(-count + 1, 1)[:, None]) % self.depth
+        return self._arrays[name][slots, columns]
+
+    def forget(self, names: tuple[str, ...], columns: np.ndarray) -> None:
+        """Make the fields undefined for the symbols, in every bucket."""
+        for name in names:
+            self._arrays[name][:, columns] = np.nan
+
+    def deepened(self, depth: int, k: int) -> "Rings":
+        """Return rings of another depth with the buckets up to k that fit."""
+        other = Rings(self.dtype, depth, self._capacity)
+        other.resize(self.size)
+        for j in range(k - min(depth, self.depth) + 1, k + 1):
+            for name, array in other._arrays.items():
+                array[j % depth] = self._arrays[name][j % self.depth]
+        return other
+
+
+class Symbols:
+    """Symbol words to row numbers, for the symbols of the shard's ranges."""
+
+    def __init__(self, ranges: list[letters.Range]) -> None:
+        self.ranges = ranges
+        self.names: list[str] = []
+        self.foreign = 0
+        self.test_issues = 0
+        self._rows: dict[str, int] = {}
+        self._order = np.empty(0, np.int64)
+        self._table(1024)
+        self._known: list[tuple[int, int, int]] = []
+
+    def _table(self, size: int) -> None:
+        self._key = np.zeros(size, np.uint64)
+        self._key2 = np.zeros(size, np.uint64)
+        self._row = np.full(size, -1, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row_of(self, symbol: str) -> int | None:
+        """Return the row of a symbol that was seen, else None."""
+        return self._rows.get(symbol)
+
+    def rows_of(self, keys: np.ndarray, keys2: np.ndarray) -> np.ndarray:
+        """Return each symbol's row, giving new ones theirs; FOREIGN outside the ranges."""
+        found = np.empty(keys.size, np.int64)
+        while kernels.find_rows(keys, keys2, self._key, self._key2, self._row, found):
+            at = int(np.argmax(found == -1))
+            self.add(int(keys[at]), int(keys2[at]))
+        return found
+
+    def add(self, key: int, key2: int) -> int:
+        """Register a symbol by its words and return its row."""
+        symbol = frames.key_symbol(key, key2)
+        row = kernels.FOREIGN
+        if is_test_symbol(symbol):
+            self.test_issues += 1
+        elif symbol and letters.holds(self.ranges, symbol):
+            row = len(self.names)
+            self.names.append(symbol)
+            self._rows[symbol] = row
+        else:
+            self.foreign += 1
+        self._known.append((key, key2, row))
+        if 2 * len(self._known) > self._row.size:
+            self._table(4 * self._row.size)
+            for known in self._known:
+                self._insert(*known)
+        else:
+            self._insert(key, key2, row)
+        return row
+
+    def _insert(self, key: int, key2: int, row: int) -> None:
+        kernels.insert_row(np.uint64(key), np.uint64(key2), row, self._key, self._key2, self._row)
+
+    def ordered(self) -> np.ndarray:
+        """Return the row numbers in the order of the names."""
+        if self._order.size != len(self.names):
+            self._order = np.argsort(np.array(self.names, "S16"), kind="stable")
+        return self._order
