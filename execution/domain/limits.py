@@ -134,7 +134,7 @@ def _may_we(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[
     if c.lease_left_ms is None or c.lease_left_ms < LEASE_NEEDED_MS:
         text = f"The lease has {c.lease_left_ms} ms left; {LEASE_NEEDED_MS} are needed."
         yield _denied(DenyCode.LEASE, text)
-    if not c.parameters_valid or plan.params_version < 1:
+    if not c.parameters_valid:
         yield _denied(DenyCode.PARAMETERS, "The parameters of this entry are not valid.")
     if c.now_ns > plan.expires_ns:
         late_ms = (c.now_ns - plan.expires_ns) / 1e6

@@ -13,7 +13,7 @@ from signals.parameters.parameter import (
     Value,
 )
 from signals.parameters.profiles import profile, profiles
-from signals.parameters.reference import reference_markdown
+from signals.parameters.reference import reference_markdown, shown
 from signals.parameters.signal_rows import YOUR_18
 from signals.parameters.table import BY_NAME, PARAMETERS, defaults
 from signals.parameters.validation import advice, parse_assignment, unknown, validate
@@ -35,6 +35,7 @@ __all__ = [
     "profile",
     "profiles",
     "reference_markdown",
+    "shown",
     "unknown",
     "validate",
 ]

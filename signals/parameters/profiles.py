@@ -4,6 +4,7 @@ There is deliberately no aggressive one. `quiet` fits large, quiet names on a ta
 symbols, where the defaults would never fire; it is for demonstration and tests.
 """
 
+from signals.parameters.parameter import UnknownParameter
 from signals.parameters.table import defaults
 
 _PROFILES: dict[str, dict[str, object]] = {
@@ -70,6 +71,8 @@ def profile(name: str) -> dict[str, object]:
     """Return the complete set of a profile.
 
     Raises:
-        KeyError: no such profile.
+        UnknownParameter: no such profile; the text tells which there are.
     """
+    if name not in _PROFILES:
+        raise UnknownParameter(f"unknown profile {name!r}; there are {', '.join(_PROFILES)}")
     return {**defaults(), **_PROFILES[name]}
