@@ -33,7 +33,16 @@ def check_all(account: Account) -> dict[str, list[str]]:
 def check(account: Account) -> list[str]:
     """Return what is wrong with the books of an account; empty when they hold."""
     account = Account.objects.get(pk=account.pk)  # the caller's copy may be older than the books
-    parts = (_balance, _facts, _fills_and_entries, _reversals, _dates, _closed_days, _flat)
+    parts = (
+        _balance,
+        _facts,
+        _fills_and_entries,
+        _reversals,
+        _dates,
+        _closed_days,
+        _flat,
+        _suspense,
+    )
     return [violation for part in parts for violation in part(account)]
 
 
@@ -161,3 +170,10 @@ def _flat(account: Account) -> Iterator[str]:
     for (name, symbol), (cost, quantity) in selectors.balances(account).items():
         if name is Ledger.POSITION and not quantity and cost:
             yield f"{symbol}: flat, but at a cost of {cost}"
+
+
+def _suspense(account: Account) -> Iterator[str]:
+    """Nothing waits to be understood: reverse it and record it as what it is."""
+    amount, _ = selectors.balances(account).get((Ledger.SUSPENSE, ""), (None, 0))
+    if amount:
+        yield f"suspense holds {-amount}"

@@ -5,11 +5,9 @@ Call them inside the transaction that stores the event they book: fill, order an
 together.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
@@ -17,8 +15,9 @@ from django.db.models import Max
 from accounts.domain import ledger
 from accounts.domain.ledger import Ledger
 from accounts.domain.money import from_micros, to_micros
-from accounts.errors import ConflictingEntry, DayNotClosable, NotRecorded
-from accounts.models import Account, DayClose, Fill, JournalEntry, Posting
+from accounts.errors import DayNotClosable, NotRecorded
+from accounts.journal import Event, Recorded, booking_day, find, locked, require_same, write
+from accounts.models import Account, DayClose, Fill, JournalEntry
 from accounts.selectors import day_summary, standing_fills
 
 Kind = JournalEntry.Kind
@@ -31,24 +30,6 @@ AGAINST = {
     Kind.SUSPENSE: Ledger.SUSPENSE,
 }
 SIGN = {"buy": 1, "sell": -1}
-
-
-class Recorded(NamedTuple):
-    """The entry, and whether this call wrote it (False: it was there already)."""
-
-    entry: JournalEntry
-    created: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Event:
-    source_key: str
-    kind: Kind
-    occurred_ns: int
-    day: date
-    order_ref: str = ""
-    reason: str = ""
-    reverses: JournalEntry | None = None
 
 
 @transaction.atomic
@@ -165,9 +146,9 @@ def record_cash(
     Raises:
         ConflictingEntry: the source id is in the books with other facts.
     """
-    account = _locked(account)
+    account = locked(account)
     kind = Kind(kind)
-    event = _Event(
+    event = Event(
         source_key=f"cash:{source_id}",
         kind=kind,
         occurred_ns=ts_ns,
@@ -175,14 +156,14 @@ def record_cash(
         reason=reason,
     )
     postings = ledger.transfer_postings(
-        to_micros(amount), AGAINST[kind], booked=_booking_day(account, session_date)
+        to_micros(amount), AGAINST[kind], booked=booking_day(account, session_date)
     )
-    known = _known(account, event)
+    known = find(account, event)
     if known is not None:
         cash = sum(leg.amount_usd for leg in known.postings.all() if leg.ledger == Ledger.CASH)
-        _same(known, {"amount": (cash, amount), "kind": (known.kind, kind)})
+        require_same(known, {"amount": (cash, amount), "kind": (known.kind, kind)})
         return Recorded(known, created=False)
-    return Recorded(_write(account, event, postings), created=True)
+    return Recorded(write(account, event, postings), created=True)
 
 
 @transaction.atomic
@@ -196,13 +177,13 @@ def reverse(account: Account, *, source_key: str, reason: str, ts_ns: int) -> Re
     """
     if not reason:
         raise ValueError("a reversal needs a reason")
-    account = _locked(account)
+    account = locked(account)
     entry = account.entries.filter(source_key=source_key).first()
     if entry is None:
         raise NotRecorded(f"{account}: nothing recorded under {source_key}")
     if entry.kind == Kind.REVERSAL:
         raise ValueError(f"{source_key} is a reversal: record the event again under a new id")
-    event = _Event(
+    event = Event(
         source_key=f"reverse:{source_key}",
         kind=Kind.REVERSAL,
         occurred_ns=ts_ns,
@@ -211,11 +192,11 @@ def reverse(account: Account, *, source_key: str, reason: str, ts_ns: int) -> Re
         reason=reason,
         reverses=entry,
     )
-    known = _known(account, event)
+    known = find(account, event)
     if known is not None:
         return Recorded(known, created=False)
-    booked = _booking_day(account, entry.session_date)
-    return Recorded(_write(account, event, _undone(account, entry, booked)), created=True)
+    booked = booking_day(account, entry.session_date)
+    return Recorded(write(account, event, _undone(account, entry, booked)), created=True)
 
 
 @transaction.atomic
@@ -235,7 +216,7 @@ def close_day(account: Account, *, session_date: date) -> DayClose:
     Raises:
         DayNotClosable: a later day is closed already.
     """
-    account = _locked(account)
+    account = locked(account)
     known: DayClose | None = account.day_closes.filter(session_date=session_date).first()
     if known is not None:
         return known
@@ -259,21 +240,23 @@ def close_day(account: Account, *, session_date: date) -> DayClose:
 
 
 def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str) -> Recorded:
-    account = _locked(account)
-    event = _Event(
+    account = locked(account)
+    event = Event(
         source_key=f"fill:{fill.execution_id}",
         kind=kind,
         occurred_ns=fill.ts_ns,
         day=fill.day,
         order_ref=order_ref,
     )
-    known = _known(account, event)
+    known = find(account, event)
     if known is not None:
-        _same(known, {"fill": (known.fill.facts, fill), "order": (known.order_ref, order_ref)})
+        require_same(
+            known, {"fill": (known.fill.facts, fill), "order": (known.order_ref, order_ref)}
+        )
         return Recorded(known, created=False)
     others = standing_fills(account, fill.symbol)
-    booked = _booking_day(account, fill.day)
-    entry = _write(account, event, ledger.fill_postings(fill, others, booked=booked))
+    booked = booking_day(account, fill.day)
+    entry = write(account, event, ledger.fill_postings(fill, others, booked=booked))
     Fill.objects.create(
         entry=entry,
         account=account,
@@ -289,27 +272,6 @@ def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str
     return Recorded(entry, created=True)
 
 
-def _locked(account: Account) -> Account:
-    """Lock the account's row (SQLite: the whole database) and return it fresh."""
-    return Account.objects.select_for_update().get(pk=account.pk)
-
-
-def _booking_day(account: Account, day: date) -> date:
-    """Return the day to date an entry on: the event's own, or the first that is not closed."""
-    closed = account.closed_through
-    return day if closed is None or day > closed else closed + timedelta(days=1)
-
-
-def _known(account: Account, event: _Event) -> JournalEntry | None:
-    return account.entries.filter(source_key=event.source_key).first()
-
-
-def _same(entry: JournalEntry, facts: dict[str, tuple[Any, Any]]) -> None:
-    for name, (booked, given) in facts.items():
-        if booked != given:
-            raise ConflictingEntry(f"{entry.source_key}: {name} is {booked}, now told {given}")
-
-
 def _undone(account: Account, entry: JournalEntry, booked: date) -> list[ledger.Posting]:
     if entry.kind in (Kind.FILL, Kind.ADOPTION):
         fill = entry.fill.facts
@@ -319,31 +281,3 @@ def _undone(account: Account, entry: JournalEntry, booked: date) -> list[ledger.
         ledger.Posting(Ledger(leg.ledger), leg.symbol, -to_micros(leg.amount_usd), 0, booked)
         for leg in entry.postings.all()
     ]
-
-
-def _write(account: Account, event: _Event, legs: Sequence[ledger.Posting]) -> JournalEntry:
-    booked = min(leg.day for leg in ledger.balanced(legs))
-    late = "" if booked == event.day else f"{event.day} was closed"
-    entry = JournalEntry.objects.create(
-        account=account,
-        source_key=event.source_key,
-        kind=event.kind,
-        occurred_ns=event.occurred_ns,
-        session_date=booked,
-        order_ref=event.order_ref,
-        reason="; ".join(filter(None, [event.reason, late])),
-        reverses=event.reverses,
-    )
-    Posting.objects.bulk_create(
-        Posting(
-            entry=entry,
-            account=account,
-            ledger=leg.ledger,
-            symbol=leg.symbol,
-            session_date=leg.day,
-            amount_usd=from_micros(leg.amount),
-            quantity=leg.quantity,
-        )
-        for leg in legs
-    )
-    return entry

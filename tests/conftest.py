@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from signals.session import new_york_ns
 from tests.mariadb_plugin import REDIS_PASSWORD, REDIS_PORT
 from tests.servers import Valkey
 
@@ -58,38 +59,48 @@ def imported_tape(tapes_dir: Path, pytestconfig: pytest.Config) -> ImportTape:
     Args: symbols: e.g. ("AIG", "BAC"); day: "20131007"; window: ("10:00", "11:00"), New York, or
     None for the whole day. Tapes are kept in pytest's cache until ticks or importer change.
     """
-    tape = pytest.importorskip("relay.tape")
-    session = pytest.importorskip("signals.session")
+    from relay import csv_import, tape  # noqa: PLC0415 - numba: only who asks for a tape pays
+
     kept = pytestconfig.cache.mkdir("tapes")
-    code = b"".join(path.read_bytes() for path in sorted((ROOT / "relay").glob("*.py")))
 
     def make(symbols: Sequence[str], day: str, window: tuple[str, str] | None = None) -> Path:
-        sources = [
-            path
-            for symbol in sorted(symbols)
-            for path in sorted((tapes_dir / "ticks").glob(f"{symbol}_{day}_[tq].csv.gz"))
-        ]
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
-        mark = hashlib.sha256(repr(facts).encode() + code).hexdigest()[:16]
-        whole = kept / f"{'-'.join(sorted(symbols))}-{day}-{mark}.tape"
+        sources = _tick_files(tapes_dir, symbols, day)
+        whole = kept / f"{'-'.join(sorted(symbols))}-{day}-{_mark(sources)}.tape"
         if not whole.exists():
-            _appear(whole, lambda out: tape.import_csv(sources, out))
+            _appear(whole, lambda out: csv_import.import_csv(sources, out))
         if window is None:
             return whole
-        start, end = (
-            session.new_york_ns(date.fromisoformat(day), time.fromisoformat(clock))
-            for clock in window
-        )
-        part = whole.with_name(f"{whole.stem}-{window[0]}-{window[1]}.tape".replace(":", ""))
+        part = whole.with_name(f"{whole.stem}-{'-'.join(window)}.tape".replace(":", ""))
         if not part.exists():
+            start, end = (
+                new_york_ns(date.fromisoformat(day), time.fromisoformat(clock)) for clock in window
+            )
             _appear(part, lambda out: tape.cut(whole, out, start, end))
         return part
 
     return make
 
 
+def _tick_files(tapes_dir: Path, symbols: Sequence[str], day: str) -> list[Path]:
+    found = []
+    for symbol in sorted(symbols):
+        own = sorted((tapes_dir / "ticks").glob(f"{symbol}_{day}_[tq].csv.gz"))
+        if not own:
+            pytest.skip(f"no ticks of {symbol} on {day} in {tapes_dir / 'ticks'}")
+        found += own
+    return found
+
+
+def _mark(sources: Sequence[Path]) -> str:
+    """Return a short name of these ticks and of the code that makes tapes of them."""
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+    makers = [*(ROOT / "relay").glob("tape*.py"), *(ROOT / "relay").glob("csv_*.py")]
+    code = b"".join(path.read_bytes() for path in sorted(makers))
+    return hashlib.sha256(repr(facts).encode() + code).hexdigest()[:12]
+
+
 def _appear(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that another test process sees all of it or nothing."""
+    """Write a tape so that another test process sees all of it or nothing."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     write(unfinished)
     unfinished.replace(path)

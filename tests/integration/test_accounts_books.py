@@ -1,47 +1,19 @@
-"""The books in the database: services, selectors, the guard on written rows, concurrency."""
+"""The books in the database: services, selectors, the guard on written rows."""
 
-import contextlib
-import threading
-from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, connection, transaction
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
+from django.db import IntegrityError, transaction
 
 from accounts import check, selectors, services
-from accounts.domain.ledger import Balances, Fill, Ledger
-from accounts.domain.money import to_micros
 from accounts.errors import AppendOnlyViolation, ConflictingEntry, DayNotClosable, NotRecorded
 from accounts.models import Account, DayClose, JournalEntry, Posting
 from accounts.models import Fill as FillRow
+from tests.integration.accounts_builders import CASH, DAY, an_account, crash_after, record
 from tests.unit.books import DAYS
-from tests.unit.ledger_machine import LedgerMachine, as_decimal
 
 pytestmark = [pytest.mark.db, pytest.mark.django_db]
-
-DAY = DAYS[0]
-CASH = Decimal(100_000)
-
-
-def an_account(run_id: str = "run-1", cash: Decimal = CASH) -> Account:
-    return services.open_account(number="PA1", run_id=run_id, cash=cash, session_date=DAY, ts_ns=0)
-
-
-def record(account: Account, execution_id: str = "e1", **changes) -> services.Recorded:
-    """Book 10 AIG bought at 44.73, unless told otherwise."""
-    facts = {
-        "order_ref": "o1",
-        "symbol": "AIG",
-        "side": "buy",
-        "quantity": 10,
-        "price": Decimal("44.73"),
-        "ts_ns": 1,
-        "session_date": DAY,
-    }
-    return services.record_fill(account, execution_id=execution_id, **(facts | changes))
 
 
 def a_round_trip(account: Account, *, day: date = DAY, price: str = "44.93") -> None:
@@ -50,17 +22,6 @@ def a_round_trip(account: Account, *, day: date = DAY, price: str = "44.93") -> 
         account, f"out-{day}", session_date=day, side="sell", price=Decimal(price), ts_ns=2,
         order_ref="o2", fee=Decimal("0.03"),
     )  # fmt: skip
-
-
-def crash_after(write: Callable[[], object]) -> None:
-    """Write, then end the transaction as a crash would."""
-    with contextlib.suppress(Crash), transaction.atomic():
-        write()
-        raise Crash
-
-
-class Crash(Exception):
-    pass
 
 
 @pytest.fixture
@@ -219,7 +180,18 @@ def test_cash_movements_land_in_named_accounts(account):
     summary = selectors.day_summary(account, DAY)
     assert (summary.transfers, summary.income, summary.fees, summary.suspense) == (500, 3, 2, 7)
     assert selectors.cash(account) == CASH + 508
+
+
+def test_what_is_not_understood_is_flagged_until_it_is(account):
+    facts = {"amount": Decimal(7), "ts_ns": 1, "session_date": DAY}
+    services.record_cash(account, source_id="a1", kind="suspense", **facts)
+    assert check.check(account) == ["suspense holds 7.000000"]
+
+    services.reverse(account, source_key="cash:a1", reason="it was a dividend", ts_ns=2)
+    services.record_cash(account, source_id="a1 as income", kind="income", **facts)
+
     assert check.check(account) == []
+    assert selectors.day_summary(account, DAY).income == 7
 
 
 def test_a_cash_movement_can_be_reversed(account):
@@ -342,125 +314,3 @@ def test_a_crash_after_any_event_continues_to_the_same_books(account):
             record(other, execution_id, **facts)
 
         assert selectors.balances(other) == selectors.balances(account)
-
-
-class DatabaseBooks:
-    """The services, as the state machine drives them."""
-
-    def __init__(self) -> None:
-        self.account = services.open_account(
-            number="PA1", run_id="machine", cash=Decimal(0), session_date=DAY, ts_ns=0
-        )
-        self._balances: Balances | None = None
-
-    def record_fill(self, fill: Fill) -> None:
-        self._balances = None
-        services.record_fill(
-            self.account,
-            execution_id=fill.execution_id,
-            order_ref="o1",
-            symbol=fill.symbol,
-            side="buy" if fill.quantity > 0 else "sell",
-            quantity=abs(fill.quantity),
-            price=as_decimal(fill.price),
-            ts_ns=fill.ts_ns,
-            session_date=fill.day,
-            fee=as_decimal(fill.fee),
-        )
-
-    def bust(self, execution_id: str) -> None:
-        self._balances = None
-        services.reverse(self.account, source_key=f"fill:{execution_id}", reason="bust", ts_ns=1)
-
-    def record_cash(self, source_id: str, kind: str, amount: int) -> None:
-        self._balances = None
-        services.record_cash(
-            self.account,
-            source_id=source_id,
-            kind=kind,
-            amount=as_decimal(amount),
-            ts_ns=1,
-            session_date=DAY,
-        )
-
-    def close_day(self, day: date) -> bool:
-        try:
-            services.close_day(self.account, session_date=day)
-        except DayNotClosable:
-            return False
-        return True
-
-    def crash(self) -> None:
-        before = self.account.postings.count()
-        crash_after(lambda: self.record_cash("lost", "transfer", 1))
-        self._balances = None
-        assert self.account.postings.count() == before
-
-    def balances(self) -> Balances:
-        if self._balances is None:
-            rows = selectors.balances(self.account).items()
-            self._balances = {
-                key: (to_micros(amount), quantity)
-                for key, (amount, quantity) in rows
-                if amount or quantity
-            }
-        return self._balances
-
-    def realized_on(self, day: date) -> int:
-        return to_micros(selectors.realized_pnl(self.account, day))
-
-    def violations(self) -> list[str]:
-        return check.check(self.account)
-
-
-class DatabaseMachine(LedgerMachine):
-    """Each life in a transaction that is rolled back."""
-
-    def open_books(self) -> DatabaseBooks:
-        self.life = transaction.atomic()
-        self.life.__enter__()
-        return DatabaseBooks()
-
-    def teardown(self) -> None:
-        if hasattr(self, "life"):
-            transaction.set_rollback(True)
-            self.life.__exit__(None, None, None)
-
-
-def test_the_database_agrees_with_the_obvious_model_whatever_happens(db):
-    examples = max(settings.default.max_examples // 10, 1)
-
-    run_state_machine_as_test(
-        DatabaseMachine, settings=settings(max_examples=examples, stateful_step_count=20)
-    )
-
-
-@pytest.mark.django_db(transaction=True)
-def test_writers_at_the_same_time_lose_and_double_nothing():
-    account = an_account()
-    writers, executions = 4, 6
-    failures: list[BaseException] = []
-    go = threading.Barrier(writers)
-
-    def write(writer: int) -> None:
-        try:
-            go.wait(10)
-            for number in range(executions):  # every execution comes from every writer
-                turn = (number + writer) % executions
-                side = "buy" if turn % 2 else "sell"
-                record(account, f"e{turn}", side=side, ts_ns=turn, price=Decimal(40 + turn))
-        except BaseException as exc:  # noqa: BLE001 - shown by the main thread
-            failures.append(exc)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-    assert failures == []
-    assert account.fills.count() == executions
-    assert selectors.balances(account)[Ledger.POSITION, "AIG"][1] == 0
-    assert check.check(account) == []

@@ -1,0 +1,141 @@
+"""The books in the database under duplicates, disorder, busts, closed days, crashes and crowds."""
+
+import threading
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from django.db import connection, transaction
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from accounts import check, selectors, services
+from accounts.domain.ledger import Balances, Fill, Ledger
+from accounts.domain.money import to_micros
+from accounts.errors import DayNotClosable
+from tests.integration.accounts_builders import DAY, an_account, crash_after, record
+from tests.unit.ledger_machine import LedgerMachine, as_decimal
+
+pytestmark = [pytest.mark.db, pytest.mark.django_db]
+
+
+class DatabaseBooks:
+    """The services, as the state machine drives them."""
+
+    def __init__(self) -> None:
+        self.account = services.open_account(
+            number="PA1", run_id="machine", cash=Decimal(0), session_date=DAY, ts_ns=0
+        )
+        self._balances: Balances | None = None
+
+    def record_fill(self, fill: Fill) -> None:
+        self._balances = None
+        services.record_fill(
+            self.account,
+            execution_id=fill.execution_id,
+            order_ref="o1",
+            symbol=fill.symbol,
+            side="buy" if fill.quantity > 0 else "sell",
+            quantity=abs(fill.quantity),
+            price=as_decimal(fill.price),
+            ts_ns=fill.ts_ns,
+            session_date=fill.day,
+            fee=as_decimal(fill.fee),
+        )
+
+    def bust(self, execution_id: str) -> None:
+        self._balances = None
+        services.reverse(self.account, source_key=f"fill:{execution_id}", reason="bust", ts_ns=1)
+
+    def record_cash(self, source_id: str, kind: str, amount: int) -> None:
+        self._balances = None
+        services.record_cash(
+            self.account,
+            source_id=source_id,
+            kind=kind,
+            amount=as_decimal(amount),
+            ts_ns=1,
+            session_date=DAY,
+        )
+
+    def close_day(self, day: date) -> bool:
+        try:
+            services.close_day(self.account, session_date=day)
+        except DayNotClosable:
+            return False
+        return True
+
+    def crash(self) -> None:
+        before = self.account.postings.count()
+        crash_after(lambda: self.record_cash("lost", "transfer", 1))
+        self._balances = None
+        assert self.account.postings.count() == before
+
+    def balances(self) -> Balances:
+        if self._balances is None:
+            rows = selectors.balances(self.account).items()
+            self._balances = {
+                key: (to_micros(amount), quantity)
+                for key, (amount, quantity) in rows
+                if amount or quantity
+            }
+        return self._balances
+
+    def realized_on(self, day: date) -> int:
+        return to_micros(selectors.realized_pnl(self.account, day))
+
+    def violations(self) -> list[str]:
+        return check.check(self.account)
+
+
+class DatabaseMachine(LedgerMachine):
+    """Each life in a transaction that is rolled back."""
+
+    def open_books(self) -> DatabaseBooks:
+        self.life = transaction.atomic()
+        self.life.__enter__()
+        return DatabaseBooks()
+
+    def teardown(self) -> None:
+        if hasattr(self, "life"):
+            transaction.set_rollback(True)
+            self.life.__exit__(None, None, None)
+
+
+def test_the_database_agrees_with_the_obvious_model_whatever_happens(db):
+    examples = max(settings.default.max_examples // 10, 1)
+
+    run_state_machine_as_test(
+        DatabaseMachine, settings=settings(max_examples=examples, stateful_step_count=20)
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writers_at_the_same_time_lose_and_double_nothing():
+    account = an_account()
+    writers, executions = 4, 6
+    failures: list[BaseException] = []
+    go = threading.Barrier(writers)
+
+    def write(writer: int) -> None:
+        try:
+            go.wait(10)
+            for number in range(executions):  # every execution comes from every writer
+                turn = (number + writer) % executions
+                side = "buy" if turn % 2 else "sell"
+                record(account, f"e{turn}", side=side, ts_ns=turn, price=Decimal(40 + turn))
+        except BaseException as exc:  # noqa: BLE001 - shown by the main thread
+            failures.append(exc)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert failures == []
+    assert account.fills.count() == executions
+    assert selectors.balances(account)[Ledger.POSITION, "AIG"][1] == 0
+    assert check.check(account) == []
