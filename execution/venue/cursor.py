@@ -24,6 +24,10 @@ class Piece:
     first: int
     stop: int
 
+    @property
+    def spans(self) -> np.ndarray:
+        return self.columns.spans[self.first : self.stop]
+
 
 @dataclass(frozen=True)
 class Hit:

@@ -105,6 +105,12 @@ def _number(body: Mapping[str, Any], name: str, shown: str = "") -> Decimal | No
     return number
 
 
+def numbers(query: Mapping[str, str]) -> dict[str, Decimal]:
+    """Return the quantities of a close-position query. Raises: Rejection: not numbers."""
+    read = {name: _number(query, name) for name in ("qty", "percentage")}
+    return {name: value for name, value in read.items() if value is not None}
+
+
 def _quantity(body: Mapping[str, Any]) -> int | None:
     quantity = _number(body, "qty")
     if quantity is None:

@@ -1,0 +1,123 @@
+"""manage.py venue: the paper venue on loopback, over a tape."""
+
+import asyncio
+import re
+import time
+from argparse import ArgumentTypeError
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from execution.venue import run
+from execution.venue.options import VenueError, VenueOptions
+from relay.tape import TapeError
+
+MAX_SPEED = 10_000.0
+
+
+def _speed(text: str) -> float | None:
+    """Return market seconds per second, None for `max`."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= MAX_SPEED:
+        raise ArgumentTypeError(f"must be 'max' or a number in (0, {MAX_SPEED:.0f}], not {text!r}")
+    return speed
+
+
+def _clock(text: str) -> str:
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
+        raise ArgumentTypeError(f"must be HH:MM, New York time, not {text!r}")
+    return text
+
+
+def _between(low: int, high: int) -> Any:
+    def parse(text: str) -> int:
+        if not text.isdigit() or not low <= int(text) <= high:
+            raise ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _money(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= 10**9:
+        raise ArgumentTypeError(f"must be USD in (0, 1000000000], not {text!r}")
+    return amount
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ArgumentTypeError(f"must be from 0 to 1, not {text!r}")
+    return share
+
+
+class Command(BaseCommand):
+    help = "Serve the paper venue: market data from a tape, trading, trade updates, on loopback."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tape", type=Path, help="play this tape")
+        parser.add_argument("--speed", type=_speed, default=1.0, metavar="N|max")
+        parser.add_argument("--port", type=_between(0, 65535), default=8766, help="0: any free one")
+        parser.add_argument(
+            "--wait-for", type=_between(0, 1000), default=1, help="start at N data clients"
+        )
+        parser.add_argument("--from", type=_clock, default="", dest="start", metavar="HH:MM")
+        parser.add_argument("--order-latency-ms", type=_between(0, 60_000), default=150)
+        parser.add_argument("--cash", type=_money, default=Decimal(100_000))
+        parser.add_argument(
+            "--partial-rate", type=_share, default=0.0, help="share of fills that are partial"
+        )
+        parser.add_argument("--seed", default="paper", help="order ids and partial fills")
+        parser.add_argument(
+            "--lockstep", action="store_true", help="at --speed max: wait for a hub, never run free"
+        )
+        parser.add_argument("--once", action="store_true", help="stop when the tape has ended")
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        try:
+            options = self._options(given)
+            listener = run.listen(given["port"])
+            asyncio.run(run.serve(options, listener, once=given["once"], ready=self._say))
+        except (TapeError, VenueError) as exc:
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt:
+            pass  # Ctrl-C is how one stops it
+
+    def _options(self, given: dict[str, Any]) -> VenueOptions:
+        key, secret = settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY
+        credentials = run.new_credentials(key, secret)
+        if not (key and secret):
+            self._say(f"APCA_API_KEY_ID={credentials.key}")
+            self._say(f"APCA_API_SECRET_KEY={credentials.secret}")
+        common = {
+            "speed": given["speed"],
+            "wait_for": given["wait_for"],
+            "lockstep": given["lockstep"],
+            "latency_ns": given["order_latency_ms"] * 1_000_000,
+            "cash": given["cash"],
+            "partial_rate": given["partial_rate"],
+            "seed": given["seed"],
+        }
+        if given["tape"] is None:
+            return run.host_options(credentials, time.time_ns(), **common)
+        return run.tape_options(credentials, given["tape"], given["start"], **common)
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()

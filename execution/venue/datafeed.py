@@ -1,0 +1,225 @@
+"""`/v2/{iex,sip,test}`: the market-data side of the venue, one bounded outbox per client."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from execution.venue.cursor import Piece
+from execution.venue.delivery import as_json, clock_frame, data_frames, joined
+from execution.venue.options import Credentials
+from execution.venue.sockets import Closed, Socket
+from relay.frames import TRADE
+from relay.protocol import (
+    CLOSE_SLOW,
+    CloseConnection,
+    Consumer,
+    ServerEvent,
+    ServerProtocol,
+    Subscribed,
+)
+from relay.routing import Route
+
+logger = logging.getLogger(__name__)
+AUTH_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 64
+OUTBOX_BYTES = 8 << 20
+SEND_TIMEOUT_S = 5.0
+FLUSH_S = 1.0
+
+
+class Outbox:
+    """Frames on their way to one client.
+
+    A bounded one never waits: it drops the client that cannot keep up. The other makes the
+    producer wait instead, so that a tape without deadlines runs as fast as its slowest reader.
+    """
+
+    def __init__(self, socket: Socket, *, bounded: bool) -> None:
+        self._socket = socket
+        self._bounded = bounded
+        self._waiting: deque[str | bytes] = deque()
+        self._size = 0
+        self._filled = asyncio.Event()
+        self.overflowed = False
+
+    async def put(self, frame: str | bytes) -> None:
+        if not self._bounded:
+            await self._socket.send(frame)
+        elif self._size + len(frame) > OUTBOX_BYTES:
+            self.overflowed = True
+            self._filled.set()
+        elif not self.overflowed:
+            self._waiting.append(frame)
+            self._size += len(frame)
+            self._filled.set()
+
+    async def drain(self) -> None:
+        """Send what is put, in order, until the client is gone or too slow."""
+        while not self.overflowed:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._waiting and not self.overflowed:
+                frame = self._waiting.popleft()
+                self._size -= len(frame)
+                try:
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await self._socket.send(frame)
+                except TimeoutError:
+                    self.overflowed = True
+
+
+class DataClient:
+    """One connection: the conversation, what it wants, what waits for it."""
+
+    def __init__(self, socket: Socket, protocol: ServerProtocol, *, bounded: bool) -> None:
+        self.socket = socket
+        self.protocol = protocol
+        self.outbox = Outbox(socket, bounded=bounded)
+        self.route = Route({})
+
+    async def flush(self) -> None:
+        """Send what the conversation has to say."""
+        for frame in self.protocol.frames_to_send():
+            await self.outbox.put(frame)
+
+    async def give(self, frame: bytes) -> None:
+        """Send a data frame in the client's codec."""
+        await self.outbox.put(as_json(frame) if self.protocol.codec == "json" else frame)
+
+    @property
+    def has_clock(self) -> bool:
+        return "clock" in self.protocol.extensions
+
+
+class DataFeed:
+    """All data clients. `now_ns` is the market clock a new client is told."""
+
+    def __init__(self, credentials: Credentials, *, bounded: bool) -> None:
+        self._credentials = credentials
+        self._bounded = bounded
+        self._clients: set[DataClient] = set()
+        self._connections = 0
+        self._changed = asyncio.Event()
+        self._stop: int | None = None
+        self.now_ns: Callable[[], int] = lambda: 0
+        self.prints_sent = 0  # prints of the tape that at least one client was sent
+
+    async def wait_for(self, clients: int) -> None:
+        """Wait until this many clients are subscribed."""
+        while len(self._clients) < clients:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def deliver(self, pieces: Iterable[Piece]) -> None:
+        """Send every client its part of what the tape has passed."""
+        for piece in joined(pieces):
+            anyone = np.zeros(piece.spans.size, np.bool_)
+            for client in tuple(self._clients):
+                mask = client.route.mask(piece.spans)
+                anyone |= mask
+                for frame in data_frames(piece, mask):
+                    await self._give(client, frame)
+            self.prints_sent += int(np.count_nonzero(anyone & (piece.spans["kind"] == TRADE)))
+
+    async def clock(self, ts_ns: int, stop: int | None) -> None:
+        """Tell the clients that asked for it what time the market has reached."""
+        self._stop = stop
+        frame = clock_frame(ts_ns, stop)
+        for client in tuple(self._clients):
+            if client.has_clock:
+                await self._give(client, frame)
+
+    async def serve(self, socket: Socket) -> None:
+        """Hold one connection to its end."""
+        await socket.accept()
+        packed = socket.headers.get("content-type", "") == "application/msgpack"
+        protocol = ServerProtocol(
+            "msgpack" if packed else "json",
+            self._authenticate,
+            extensions_offered=("prefix", "clock"),
+        )
+        client = DataClient(socket, protocol, bounded=self._bounded)
+        self._connections += 1
+        draining = asyncio.create_task(self._drain(client))
+        try:
+            await self._converse(client)
+        except Closed:
+            pass
+        finally:
+            self._connections -= 1
+            self._clients.discard(client)
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+
+    def _authenticate(self, key: str, secret: str) -> Consumer | None:
+        return Consumer(id=key) if self._credentials.match(key, secret) else None
+
+    async def _drain(self, client: DataClient) -> None:
+        """Send the client's outbox; a slow client is told, then cut."""
+        try:
+            await client.outbox.drain()
+            self._clients.discard(client)
+            logger.warning("slow data client cut off", extra={"outbox_bytes": OUTBOX_BYTES})
+            client.protocol.send_error(407)
+            async with asyncio.timeout(FLUSH_S):
+                for frame in client.protocol.frames_to_send():
+                    await client.socket.send(frame)
+            await client.socket.close(CLOSE_SLOW, "slow client")
+        except (Closed, TimeoutError):
+            pass
+
+    async def _converse(self, client: DataClient) -> None:
+        protocol = client.protocol
+        await client.flush()
+        if self._connections > MAX_CONNECTIONS:
+            await self._finish(client, protocol.refuse(406))
+            return
+        headers = client.socket.headers
+        if "apca-api-key-id" in headers:
+            key, secret = headers["apca-api-key-id"], headers.get("apca-api-secret-key", "")
+            if await self._finish(client, protocol.authenticate_headers(key, secret)):
+                return
+        deadline = asyncio.get_running_loop().time() + AUTH_TIMEOUT_S
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline if protocol.consumer is None else None):
+                    message = await client.socket.receive()
+            except TimeoutError:
+                await self._finish(client, protocol.auth_timed_out())
+                return
+            if await self._finish(client, protocol.receive(message)):
+                return
+
+    async def _finish(self, client: DataClient, events: list[ServerEvent]) -> bool:
+        """Act on the conversation's events; say whether the connection has ended."""
+        await client.flush()
+        for event in events:
+            if isinstance(event, Subscribed):
+                await self._subscribed(client, event)
+            elif isinstance(event, CloseConnection):
+                await asyncio.sleep(0)  # the outbox first
+                await client.socket.close(event.code, event.reason)
+                return True
+        return False
+
+    async def _subscribed(self, client: DataClient, event: Subscribed) -> None:
+        """Route for the client; one that is new to us is told the time, and the stop it missed."""
+        client.route = Route(event.channels)
+        if not client.route:
+            self._clients.discard(client)
+            return
+        if client in self._clients:
+            return
+        if client.has_clock:
+            await client.give(clock_frame(self.now_ns(), self._stop))
+        self._clients.add(client)
+        self._changed.set()
+
+    async def _give(self, client: DataClient, frame: bytes) -> None:
+        try:
+            await client.give(frame)
+        except Closed:
+            self._clients.discard(client)

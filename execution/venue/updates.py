@@ -1,0 +1,109 @@
+"""`/stream`: the trade updates, JSON in binary frames as on Alpaca's paper endpoint."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from execution.venue.options import Credentials
+from execution.venue.sockets import Closed, Socket
+
+logger = logging.getLogger(__name__)
+AUTH_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 32
+TRADE_UPDATES = "trade_updates"
+
+
+class UpdateStream:
+    """The listeners of one account's trade updates."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._listening: set[Socket] = set()
+        self._connections = 0
+
+    async def serve(self, socket: Socket) -> None:
+        """Hold one connection to its end. Never speaks before the client has."""
+        await socket.accept()
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS:
+                await socket.close(4406, "connection limit exceeded")
+            elif await self._authorized(socket):
+                while True:
+                    await self._receive(socket, _decode(await socket.receive()))
+        except Closed:
+            pass
+        finally:
+            self._connections -= 1
+            self._listening.discard(socket)
+
+    async def send(self, updates: Iterable[dict[str, Any]]) -> None:
+        """Write the updates, in order, to everybody who listens."""
+        for update in updates:
+            message = _encode(TRADE_UPDATES, update)
+            for socket in tuple(self._listening):
+                try:
+                    await socket.send(message)
+                except Closed:
+                    self._listening.discard(socket)
+
+    async def _authorized(self, socket: Socket) -> bool:
+        try:
+            async with asyncio.timeout(AUTH_TIMEOUT_S):
+                return await self._authenticate(socket)
+        except TimeoutError:
+            await socket.close(4404, "auth timeout")
+            return False
+
+    async def _authenticate(self, socket: Socket) -> bool:
+        while True:
+            message = _decode(await socket.receive())
+            action = message.get("action")
+            good = action in ("auth", "authenticate") and self._knows(message)
+            answer = {
+                "status": "authorized" if good else "unauthorized",
+                "action": "listen" if action == "listen" else "authenticate",
+            }
+            await socket.send(_encode("authorization", answer))
+            if good:
+                return True
+            if action != "listen":
+                await socket.close(4402, "unauthorized")
+                return False
+
+    def _knows(self, message: dict[str, Any]) -> bool:
+        data = message.get("data")
+        fields = data if isinstance(data, dict) else message
+        key = fields.get("key_id", fields.get("key"))
+        secret = fields.get("secret_key", fields.get("secret"))
+        return (
+            isinstance(key, str)
+            and isinstance(secret, str)
+            and self._credentials.match(key, secret)
+        )
+
+    async def _receive(self, socket: Socket, message: dict[str, Any]) -> None:
+        if message.get("action") != "listen":
+            return
+        data = message.get("data")
+        wanted = data.get("streams") if isinstance(data, dict) else None
+        listens = isinstance(wanted, list) and TRADE_UPDATES in wanted
+        if listens:
+            self._listening.add(socket)
+        else:
+            self._listening.discard(socket)
+        await socket.send(_encode("listening", {"streams": [TRADE_UPDATES] if listens else []}))
+
+
+def _encode(stream: str, data: dict[str, Any]) -> bytes:
+    return json.dumps({"stream": stream, "data": data}, separators=(",", ":")).encode()
+
+
+def _decode(message: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
