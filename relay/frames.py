@@ -1,7 +1,7 @@
 """Frames of the stream: message boundaries, routing copies and columns, over msgpack bytes.
 
 A frame is one msgpack array of maps with string keys, as the venue sends it. The wrappers here
-are thin; the loops are in `relay.kernels` and hold no lock (GIL) while they run.
+are thin; the loops are in `relay.kernels` and `relay.column_kernels` and hold no lock (GIL) while they run.
 """
 
 import struct
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from relay import kernels
-from relay.kernels import QUOTES, SPAN, TRADES
+from relay import column_kernels, kernels
+from relay.column_kernels import QUOTES, TRADES
+from relay.kernels import SPAN
 
 __all__ = [
     "CANCEL",
@@ -129,7 +130,7 @@ def trades(buf: Buffer, spans: np.ndarray) -> np.ndarray:
         FrameError: the spans do not belong to `buf`.
     """
     rows = np.empty(np.count_nonzero(spans["kind"] == TRADE), TRADES)
-    code = kernels.trade_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    code = column_kernels.trade_rows(_octets(buf), np.ascontiguousarray(spans), rows)
     if code < 0:
         raise _refuse(code)
     return rows
@@ -142,7 +143,7 @@ def quotes(buf: Buffer, spans: np.ndarray) -> np.ndarray:
         FrameError: the spans do not belong to `buf`.
     """
     rows = np.empty(np.count_nonzero(spans["kind"] == QUOTE), QUOTES)
-    code = kernels.quote_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    code = column_kernels.quote_rows(_octets(buf), np.ascontiguousarray(spans), rows)
     if code < 0:
         raise _refuse(code)
     return rows

@@ -1,4 +1,4 @@
-"""Compiled kernels over msgpack bytes: message boundaries, gathering, columns.
+"""Compiled kernels over msgpack bytes: message boundaries, routing, gathering.
 
 Every index that comes from a network byte is checked against the buffer (numba does not do it).
 A kernel never raises: malformed input is a negative code, and `relay.frames` makes it an error.
@@ -21,32 +21,6 @@ SPAN = np.dtype(
         ("ts_ns", "<i8"),
     ]
 )
-TRADES = np.dtype(
-    [
-        ("key", "<u8"),
-        ("key2", "<u8"),
-        ("ts_ns", "<i8"),
-        ("id", "<i8"),
-        ("price", "<f8"),
-        ("price_micro", "<i8"),
-        ("size", "<i8"),
-        ("exchange", "u1"),
-        ("tape", "u1"),
-        ("conditions", "<u8"),
-    ]
-)
-QUOTES = np.dtype(
-    [
-        ("key", "<u8"),
-        ("key2", "<u8"),
-        ("ts_ns", "<i8"),
-        ("bid", "<f8"),
-        ("ask", "<f8"),
-        ("bid_size", "<i8"),
-        ("ask_size", "<i8"),
-        ("conditions", "<u8"),
-    ]
-)
 
 MALFORMED = -1  # not msgpack, or cut off
 NOT_A_FRAME = -2  # msgpack, but not an array of maps
@@ -58,11 +32,8 @@ KIND_TRADE, KIND_QUOTE = ord("t"), ord("q")
 _X = ord("x")
 _NANOSECONDS = 1_000_000_000
 _MAX_SECONDS = 9_223_372_035  # further away, int64 nanoseconds overflow
-_MICRO_LIMIT = 9.2e12  # USD; above it a price does not fit int64 micro-dollars
-_INT_LIMIT = 9.2e18
 _LONG_SYMBOL = np.uint64(0xFFFFFFFFFFFFFFFF)  # no ASCII symbol has this second half
-_UNKNOWN_CONDITION = np.uint64(0xFF) << np.uint64(56)
-_UNSIGNED, _SIGNED, _FLOAT, _OTHER = 0, 1, 2, 3  # up to _SIGNED: integers
+UNSIGNED, SIGNED, FLOAT, OTHER = 0, 1, 2, 3  # up to SIGNED: integers
 
 
 def _fixed_widths() -> np.ndarray:
@@ -181,48 +152,32 @@ def is_array(tag):
 
 @_kernel
 def number(buf, pos, n):
-    """Return (class, integer, float) of the number at `pos`; class _OTHER when it is none.
+    """Return (class, integer, float) of the number at `pos`; class OTHER when it is none.
 
     An integer above int64 keeps its 64 bits (and so turns negative).
     """
     at, width, _ = header(buf, pos, n)
     if at < 0:
-        return _OTHER, np.int64(0), 0.0
+        return OTHER, np.int64(0), 0.0
     tag = buf[pos]
     if tag <= 0x7F:
-        return _UNSIGNED, np.int64(tag), np.float64(tag)
+        return UNSIGNED, np.int64(tag), np.float64(tag)
     if tag >= 0xE0:
-        return _SIGNED, np.int64(tag) - 256, np.float64(tag) - 256.0
+        return SIGNED, np.int64(tag) - 256, np.float64(tag) - 256.0
     if 0xCC <= tag <= 0xCF:
         raw = big_endian(buf, at, width)
-        return _UNSIGNED, np.int64(raw), np.float64(raw)
+        return UNSIGNED, np.int64(raw), np.float64(raw)
     if 0xD0 <= tag <= 0xD3:
         raw = big_endian(buf, at, width)
         shift = np.int64(64 - 8 * width)
         value = (np.int64(raw) << shift) >> shift
-        return _SIGNED, value, np.float64(value)
+        return SIGNED, value, np.float64(value)
     if tag == 0xCB:
-        return _FLOAT, np.int64(0), np.uint64(big_endian(buf, at, 8)).view(np.float64)
+        return FLOAT, np.int64(0), np.uint64(big_endian(buf, at, 8)).view(np.float64)
     if tag == 0xCA:
         bits = big_endian(buf, at, 4)
-        return _FLOAT, np.int64(0), np.float64(np.uint32(bits).view(np.float32))
-    return _OTHER, np.int64(0), 0.0
-
-
-@_kernel
-def whole(buf, pos, n):
-    """Return the number at `pos` as int64: fractions are cut, anything else is 0."""
-    kind, integer, real = number(buf, pos, n)
-    if kind == _FLOAT:
-        return np.int64(real) if abs(real) < _INT_LIMIT else np.int64(0)
-    return integer
-
-
-@_kernel
-def real(buf, pos, n):
-    """Return the number at `pos` as float64, NaN when it is none."""
-    kind, _, value = number(buf, pos, n)
-    return np.nan if kind == _OTHER else value
+        return FLOAT, np.int64(0), np.float64(np.uint32(bits).view(np.float32))
+    return OTHER, np.int64(0), 0.0
 
 
 @_kernel
@@ -241,7 +196,7 @@ def timestamp(buf, pos, n):
     extension = 0xD4 <= tag <= 0xD8 or 0xC7 <= tag <= 0xC9
     if not extension:
         kind, integer, _ = number(buf, pos, n)
-        return integer if kind <= _SIGNED else np.int64(0)
+        return integer if kind <= SIGNED else np.int64(0)
     if buf[at] != 0xFF:
         return np.int64(0)
     seconds, nanoseconds = np.int64(0), np.int64(0)
@@ -275,45 +230,6 @@ def packed_symbol(buf, at, width):
 
 
 @_kernel
-def packed_conditions(buf, pos, n):
-    """Return up to 8 condition letters, low byte first; the top byte is 0xFF when one is unknown.
-
-    Unknown: more than eight, or one that is not a single ASCII character.
-    """
-    at, width, children = header(buf, pos, n)
-    if at < 0:
-        return np.uint64(0)
-    if is_string(buf[pos]):
-        at, children = pos, 1
-    elif not is_array(buf[pos]):
-        return np.uint64(0)
-    packed, used = np.uint64(0), 0
-    for _ in range(children):
-        start, width, _ = header(buf, at, n)
-        if start < 0:
-            return packed
-        single = is_string(buf[at]) and width == 1
-        if single and buf[start] < 0x80 and used < 8:
-            packed |= np.uint64(buf[start]) << np.uint64(8 * used)
-            used += 1
-        elif not (is_string(buf[at]) and width == 0):
-            packed |= _UNKNOWN_CONDITION
-        at = skip(buf, at, n)
-        if at < 0:
-            return packed
-    return packed
-
-
-@_kernel
-def letter(buf, pos, n):
-    """Return the first byte of the string at `pos`, 0 when it is empty or no string."""
-    at, width, _ = header(buf, pos, n)
-    if at < 0 or width == 0 or not is_string(buf[pos]):
-        return np.uint8(0)
-    return buf[at]
-
-
-@_kernel
 def key_name(buf, pos, n):
     """Return (position after a map key, its one or two characters as a number, else 0)."""
     at, width, _ = header(buf, pos, n)
@@ -326,21 +242,6 @@ def key_name(buf, pos, n):
     if width == 2:
         name = name * 256 + np.int64(buf[at + 1])
     return after, name
-
-
-@njit(nogil=True, inline="always")
-def entry(buf, at, n):
-    """Return (position of the value, key as a number, position after) of the map entry at `at`."""
-    if at + 2 < n and buf[at] == 0xA1:  # one-letter key: the usual one
-        value, name = at + 2, np.int64(buf[at + 1])
-    else:
-        value, name = key_name(buf, at, n)
-        if value < 0 or value >= n:
-            return MALFORMED, np.int64(0), MALFORMED
-    width = np.int64(WIDTHS[buf[value]])
-    if width > 0 and value + width <= n:
-        return value, name, value + width
-    return value, name, skip(buf, value, n)
 
 
 @_kernel
@@ -356,7 +257,7 @@ def scan_message(buf, pos, n, out, row):
     kind, key, key2, ts_ns = np.uint8(KIND_NONE), np.uint64(0), np.uint64(0), np.int64(0)
     has_symbol, has_epoch = False, False
     for _ in range(children // 2):
-        # `entry`, written out: here it is a third of the relay's cost per message
+        # `column_kernels.entry`, written out: here it is a third of the relay's cost per message
         if at + 2 < n and buf[at] == 0xA1:
             value, name = at + 2, np.int64(buf[at + 1])
         else:
@@ -448,86 +349,24 @@ def gather_into(buf, spans, mask, out, at):
 
 
 @_kernel
-def trade_rows(buf, spans, out):
-    """Fill `out` from the spans of kind `t`; return the rows, or a negative code."""
-    n = buf.size
-    row = 0
-    for i in range(spans.size):
-        if spans["kind"][i] != KIND_TRADE:
-            continue
-        pos = spans["start"][i]
-        if pos < 0 or pos >= n or not is_map(buf[pos]):
-            return BAD_SPAN
-        at, _, children = header(buf, pos, n)
-        identity, size = np.int64(0), np.int64(0)
-        price, conditions = np.nan, np.uint64(0)
-        exchange, tape = np.uint8(0), np.uint8(0)
-        for _ in range(children // 2):
-            value, name, at = entry(buf, at, n)
-            if at < 0:
-                return MALFORMED
-            if name == 112:  # p
-                price = real(buf, value, n)
-            elif name == 115:  # s
-                size = whole(buf, value, n)
-            elif name == 105:  # i
-                identity = whole(buf, value, n)
-            elif name == 120:  # x
-                exchange = letter(buf, value, n)
-            elif name == 122:  # z
-                tape = letter(buf, value, n)
-            elif name == 99:  # c
-                conditions = packed_conditions(buf, value, n)
-        out["key"][row] = spans["key"][i]
-        out["key2"][row] = spans["key2"][i]
-        out["ts_ns"][row] = spans["ts_ns"][i]
-        out["id"][row] = identity
-        out["price"][row] = price
-        fits = abs(price) < _MICRO_LIMIT  # false for NaN
-        out["price_micro"][row] = np.int64(np.rint(price * 1e6)) if fits else np.int64(0)
-        out["size"][row] = size
-        out["exchange"][row] = exchange
-        out["tape"][row] = tape
-        out["conditions"][row] = conditions
-        row += 1
-    return row
+def route_mask(spans, slots, starts, low, low2, high, high2, out):
+    """Mark the spans that fall into the ranges of their kind's slot.
 
-
-@_kernel
-def quote_rows(buf, spans, out):
-    """Fill `out` from the spans of kind `q`; return the rows, or a negative code."""
-    n = buf.size
-    row = 0
+    Slot s owns ranges [starts[s], starts[s+1]), disjoint and ascending, of symbol words
+    [(low, low2), (high, high2)); slot -1 takes nothing.
+    """
     for i in range(spans.size):
-        if spans["kind"][i] != KIND_QUOTE:
+        slot = slots[spans["kind"][i]]
+        if slot < 0:
+            out[i] = False
             continue
-        pos = spans["start"][i]
-        if pos < 0 or pos >= n or not is_map(buf[pos]):
-            return BAD_SPAN
-        at, _, children = header(buf, pos, n)
-        bid, ask = np.nan, np.nan
-        bid_size, ask_size, conditions = np.int64(0), np.int64(0), np.uint64(0)
-        for _ in range(children // 2):
-            value, name, at = entry(buf, at, n)
-            if at < 0:
-                return MALFORMED
-            if name == 0x6270:  # bp
-                bid = real(buf, value, n)
-            elif name == 0x6170:  # ap
-                ask = real(buf, value, n)
-            elif name == 0x6273:  # bs
-                bid_size = whole(buf, value, n)
-            elif name == 0x6173:  # as
-                ask_size = whole(buf, value, n)
-            elif name == 99:  # c
-                conditions = packed_conditions(buf, value, n)
-        out["key"][row] = spans["key"][i]
-        out["key2"][row] = spans["key2"][i]
-        out["ts_ns"][row] = spans["ts_ns"][i]
-        out["bid"][row] = bid
-        out["ask"][row] = ask
-        out["bid_size"][row] = bid_size
-        out["ask_size"][row] = ask_size
-        out["conditions"][row] = conditions
-        row += 1
-    return row
+        key, key2 = spans["key"][i], spans["key2"][i]
+        first, last = starts[slot], starts[slot + 1]
+        while first < last:  # find the first range that begins above the symbol
+            middle = (first + last) // 2
+            if low[middle] < key or (low[middle] == key and low2[middle] <= key2):
+                first = middle + 1
+            else:
+                last = middle
+        at = first - 1
+        out[i] = at >= starts[slot] and (key < high[at] or (key == high[at] and key2 < high2[at]))
