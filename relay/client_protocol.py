@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from relay.routing import CHANNELS
+from relay.symbols import CHANNELS
 from relay.wire import EXTENSIONS, LocalProtocolError, Message, RemoteProtocolError, is_control
 
 __all__ = [

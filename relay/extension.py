@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from relay.frames import FrameError, scan
+from relay.errors import FrameError
 
 _MAP = b"\x85\xa1T\xa1x"
 _FIXED = struct.Struct(">5s2sBQ2sBQ2sBQ2sBQ")
 _UINT64 = 0xCF
 SIZE = _FIXED.size
+_decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class Extension(NamedTuple):
@@ -69,10 +70,10 @@ class _Element(msgspec.Struct):
 
 def _read_any(frame: bytes) -> Extension | None:
     """The same for another encoder's widths or order of keys."""
-    span = scan(frame)[0]
     try:
-        found = msgspec.msgpack.decode(frame[span["start"] : span["end"]], type=_Element)
-    except msgspec.ValidationError:
+        elements = _decode(frame)
+        found = msgspec.msgpack.decode(elements[0], type=_Element)
+    except (msgspec.ValidationError, IndexError):
         return None  # a cancel of a trade has `T: x`, too
     except msgspec.MsgspecError as exc:
         raise FrameError(f"bad extension element: {exc}") from exc

@@ -1,7 +1,7 @@
 """Frames of the stream: message boundaries, routing copies and columns, over msgpack bytes.
 
 A frame is one msgpack array of maps with string keys, as the venue sends it. The wrappers here
-are thin; the loops are in `relay.kernels` and `relay.column_kernels` and hold no lock (GIL) while they run.
+are thin; the loops are in `relay.kernels` and `relay.column_kernels`, and run without the GIL.
 """
 
 import struct
@@ -12,7 +12,9 @@ import numpy as np
 
 from relay import column_kernels, kernels
 from relay.column_kernels import QUOTES, TRADES
+from relay.errors import FrameError
 from relay.kernels import SPAN
+from relay.symbols import key_symbol, symbol_key
 
 __all__ = [
     "CANCEL",
@@ -33,6 +35,7 @@ __all__ = [
     "key_symbol",
     "quotes",
     "scan",
+    "select",
     "symbol_key",
     "timestamp",
     "trades",
@@ -42,7 +45,6 @@ __all__ = [
 TRADE, QUOTE, STATUS = ord("t"), ord("q"), ord("s")
 LULD, CORRECTION, CANCEL = ord("l"), ord("c"), ord("x")
 CONTROL, EXTENSION = kernels.KIND_CONTROL, kernels.KIND_EXTENSION
-MAX_SYMBOL_BYTES = 16
 _EVERY = np.empty(0, np.bool_)
 _BYTES_PER_MESSAGE = 32  # a first guess; data messages take about 60
 _REASONS = {
@@ -52,10 +54,6 @@ _REASONS = {
 }
 _encoder = msgspec.msgpack.Encoder()
 Buffer = bytes | bytearray | memoryview | np.ndarray
-
-
-class FrameError(ValueError):
-    """Bytes that are not frames of the stream, or spans of other bytes."""
 
 
 def _octets(buf: Buffer) -> np.ndarray:
@@ -105,21 +103,28 @@ def gather(
     Raises:
         FrameError: a span lies outside `buf`, or the mask has another length.
     """
+    count, body = select(buf, spans, mask)
+    return b"".join((array_header(count + bool(head)), head, body))
+
+
+def select(buf: Buffer, spans: np.ndarray, mask: np.ndarray | None = None) -> tuple[int, bytes]:
+    """Return how many messages are selected and their bytes back to back; see `gather`."""
     octets = _octets(buf)
     spans = np.ascontiguousarray(spans)
-    chosen = _EVERY if mask is None else np.ascontiguousarray(mask, np.bool_)
-    if mask is not None and chosen.size != spans.size:
+    if mask is None:
+        chosen = _EVERY
+    elif mask.size != spans.size:
         raise FrameError("the mask does not fit the spans")
-    if chosen.size == 0 and mask is not None:
-        return array_header(1 if head else 0) + head
+    elif mask.size == 0:
+        return 0, b""
+    else:
+        chosen = np.ascontiguousarray(mask, np.bool_)
     count, size = kernels.gathered_size(octets, spans, chosen)
     if count < 0:
         raise _refuse(count)
-    lead = array_header(count + bool(head)) + head
-    out = np.empty(len(lead) + size, np.uint8)
-    out[: len(lead)] = np.frombuffer(lead, np.uint8)
-    kernels.gather_into(octets, spans, chosen, out, len(lead))
-    return out.tobytes()
+    out = np.empty(size, np.uint8)
+    kernels.gather_into(octets, spans, chosen, out, 0)
+    return count, out.tobytes()
 
 
 def trades(buf: Buffer, spans: np.ndarray) -> np.ndarray:
@@ -147,24 +152,6 @@ def quotes(buf: Buffer, spans: np.ndarray) -> np.ndarray:
     if code < 0:
         raise _refuse(code)
     return rows
-
-
-def symbol_key(symbol: str) -> tuple[int, int]:
-    """Return the two words of a symbol; comparing them compares the strings.
-
-    Raises:
-        ValueError: not ASCII, or longer than 16 bytes.
-    """
-    raw = symbol.encode("ascii")
-    if len(raw) > MAX_SYMBOL_BYTES:
-        raise ValueError(f"symbol {symbol[:20]!r} is longer than {MAX_SYMBOL_BYTES} characters")
-    key, key2 = struct.unpack(">QQ", raw.ljust(MAX_SYMBOL_BYTES, b"\0"))
-    return key, key2
-
-
-def key_symbol(key: int, key2: int) -> str:
-    """Return the symbol of two words; the inverse of `symbol_key`."""
-    return struct.pack(">QQ", key, key2).rstrip(b"\0").decode("ascii", "replace")
 
 
 def array_header(count: int) -> bytes:

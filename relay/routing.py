@@ -1,73 +1,19 @@
-"""Who gets what: subscriptions as ranges of symbols, and the mask of a frame for one of them.
+"""Who gets what: a subscription compiled to ranges of symbols, and its mask of a frame.
 
-Every entry is a half-open range of symbol words: a symbol `AAPL`, a prefix `BR*`, a range
-`[A,AN)`, or `*`. Corrections and cancels follow the trades subscription.
+Corrections and cancels follow the trades subscription.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from relay import kernels
-from relay.frames import CANCEL, CORRECTION, symbol_key
+from relay.frames import CANCEL, CORRECTION
+from relay.symbols import CHANNELS, entry_bounds
 
-#: Channels in the order of the venue's acknowledgment, with the kind each one carries.
-CHANNELS = {
-    "trades": "t",
-    "quotes": "q",
-    "bars": "b",
-    "updatedBars": "u",
-    "dailyBars": "d",
-    "statuses": "s",
-    "lulds": "l",
-    "imbalances": "i",
-}
-_SYMBOL = re.compile(r"[A-Za-z0-9./\-_]{1,16}")
-_PREFIX = re.compile(r"[A-Za-z0-9./\-_]{1,15}\*")
-_RANGE = re.compile(r"\[([A-Za-z0-9./\-_]{0,16}),([A-Za-z0-9./\-_]{0,16})\)")
-_END = (1 << 128) - 1
+__all__ = ["CHANNELS", "Route"]
+
 _WORD = (1 << 64) - 1
-
-
-def is_symbol(entry: str) -> bool:
-    """Say whether the entry is one symbol or `*`: what any client may ask for."""
-    return entry == "*" or _SYMBOL.fullmatch(entry) is not None
-
-
-def is_pattern(entry: str) -> bool:
-    """Say whether the entry is a prefix or a range: what `prefix` clients may ask for, too."""
-    found = _RANGE.fullmatch(entry)
-    if found:
-        low, high = found.groups()
-        return high == "" or low < high
-    return _PREFIX.fullmatch(entry) is not None
-
-
-def entry_bounds(entry: str) -> tuple[int, int]:
-    """Return the 128-bit range [low, high) of an entry.
-
-    Raises:
-        ValueError: it is neither a symbol nor a pattern.
-    """
-    if entry == "*":
-        return 0, _END
-    if _SYMBOL.fullmatch(entry):
-        low = _words(entry)
-        return low, low + 1
-    if not is_pattern(entry):
-        raise ValueError(f"{entry!r} is not a symbol, a prefix or a range")
-    if entry.endswith("*"):
-        prefix = entry[:-1]
-        low = _words(prefix)
-        return low, low + (1 << 8 * (16 - len(prefix)))
-    from_symbol, to_symbol = entry[1:-1].split(",")
-    return _words(from_symbol), _words(to_symbol) if to_symbol else _END
-
-
-def _words(text: str) -> int:
-    key, key2 = symbol_key(text)
-    return key << 64 | key2
 
 
 class Route:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from relay.routing import CHANNELS, is_pattern, is_symbol
+from relay.symbols import CHANNELS, is_pattern, is_symbol
 
 MAX_INBOUND_BYTES = 64 * 1024
 EXTENSIONS = ("frame", "prefix", "clock", "resume")

@@ -1,0 +1,301 @@
+"""A stream client that stays: shards and hub towards the relay, the relay towards the venue.
+
+Connects, authenticates, subscribes, reconnects with jittered back-off and takes up where it was,
+when the server can replay (`frame` and `resume` extensions).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from relay.client_protocol import (
+    Acknowledged,
+    ClientEvent,
+    ClientProtocol,
+    LoggedIn,
+    ServerSaidError,
+)
+from relay.errors import FrameError
+from relay.extension import read_extension
+from relay.wire import Message, ProtocolError, is_control
+
+logger = logging.getLogger(__name__)
+MSGPACK_HEADER = {"Content-Type": "application/msgpack"}
+WELCOME_TIMEOUT_S = 10.0
+BACKOFF_S = (0.25, 5.0)
+PENDING_REQUESTS_MAX = 100
+YIELD_FRAMES = 32  # a buffered stream must not starve the rest of the loop
+REFUSALS = (402, 409)  # trying again soon will not help
+
+
+class AuthRefused(Exception):
+    """The server does not take our key."""
+
+
+class RelayClient:
+    """One lasting subscription of a msgpack stream.
+
+    Args:
+        on_frame: called in the loop with every frame, control frames included, in order.
+        on_state: called with (state, reason); connecting, open (logged in), subscribed (the
+            wanted subscription is acknowledged), lost, refused, closed.
+        retry_refused_s: pause after a refused key; None ends `run` in state refused.
+        compression: offer permessage-deflate (towards a distant venue).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        secret: str,
+        *,
+        extensions: Iterable[str] = (),
+        on_frame: Callable[[bytes], None],
+        on_state: Callable[[str, str], None],
+        retry_refused_s: float | None = 5.0,
+        compression: bool = False,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.url = url
+        self.granted: frozenset[str] = frozenset()
+        self.wanted: dict[str, frozenset[str]] = {}
+        self._credentials = (key, secret)
+        self._extensions = tuple(extensions)
+        self._on_frame = on_frame
+        self._on_state = on_state
+        self._retry_refused_s = retry_refused_s
+        self._compression = "deflate" if compression else None
+        self._rng = rng or random.Random()
+        self._asked: dict[str, frozenset[str]] = {}  # of this connection
+        self._position: tuple[int, int] | None = None
+        self._resume: tuple[int, int] | None = None
+        self._protocol: ClientProtocol | None = None
+        self._pending: list[Message] = []
+        self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._live = False
+        self._subscribed = False
+        self._refusal_logged = False
+
+    # --- what the owner calls, in the loop -------------------------------------------------------
+
+    def subscribe(
+        self,
+        *,
+        trades: Iterable[str] = (),
+        quotes: Iterable[str] = (),
+        statuses: Iterable[str] = (),
+        lulds: Iterable[str] = (),
+        bars: Iterable[str] = (),
+        resume: tuple[int, int] | None = None,
+    ) -> None:
+        """Say what is wanted from now on, all of it.
+
+        Args:
+            resume: (epoch, offset) of the first frame wanted, for the next request only.
+        """
+        lists = {"trades": trades, "quotes": quotes, "statuses": statuses, "lulds": lulds}
+        self.want({**lists, "bars": bars}, resume=resume)
+
+    def want(
+        self, channels: Mapping[str, Iterable[str]], *, resume: tuple[int, int] | None = None
+    ) -> None:
+        """The same for any channels."""
+        self.wanted = {name: frozenset(entries) for name, entries in channels.items()}
+        if resume is not None:
+            self._resume = resume
+            self._position = None
+        if self._live:
+            self._request()
+
+    def send(self, message: Message) -> None:
+        """Send a request, after the login when we are not connected.
+
+        Raises:
+            OverflowError: too many requests wait for a connection.
+        """
+        if self._live and self._protocol is not None:
+            self._protocol.send(message)
+            self._wake.set()
+        elif len(self._pending) >= PENDING_REQUESTS_MAX:
+            raise OverflowError("too many requests wait for a connection")
+        else:
+            self._pending.append(message)
+
+    async def close(self) -> None:
+        """Make `run` end."""
+        self._closing.set()
+
+    async def run(self) -> None:
+        """Hold the connection until `close`."""
+        attempt = 0
+        while not self._closing.is_set():
+            self._on_state("connecting", "")
+            pause, logged_in = 0.0, False
+            try:
+                await self._until_closing(self._session())
+            except AuthRefused as exc:
+                self._note_refusal(str(exc))
+                if self._retry_refused_s is None:
+                    return
+                pause = self._retry_refused_s
+            except (OSError, TimeoutError, WebSocketException, ProtocolError) as exc:
+                logged_in = self._live
+                self._leave()
+                self._on_state("lost", _reason(exc))
+            if self._closing.is_set():
+                break
+            attempt = 1 if logged_in else attempt + 1
+            pause = pause or self._backoff_s(attempt)
+            await self._until_closing(asyncio.sleep(pause))
+        self._leave()
+        self._on_state("closed", "")
+
+    # --- one connection --------------------------------------------------------------------------
+
+    async def _until_closing(self, work: object) -> None:
+        """Run `work`, or less of it when `close` is called."""
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        stop = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self._closing.is_set():
+                raise
+
+    async def _session(self) -> None:
+        async with connect(
+            self.url,
+            additional_headers=MSGPACK_HEADER,
+            compression=self._compression,
+            max_size=None,
+            max_queue=256,
+            open_timeout=10,
+            close_timeout=1,
+            ping_interval=10,
+            ping_timeout=60,
+            proxy=None,
+        ) as connection:
+            key, secret = self._credentials
+            self._protocol = ClientProtocol(key, secret, extensions=self._extensions)
+            await self._log_in(connection)
+            writer = asyncio.create_task(self._write(connection))
+            try:
+                await self._read(connection)
+            finally:
+                writer.cancel()
+        raise ConnectionResetError("the server closed the connection")
+
+    async def _log_in(self, connection: ClientConnection) -> None:
+        """Exchange control frames until we are logged in; a mute server is given up."""
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            while not self._live:
+                self._take(_binary(await connection.recv()))
+                await self._flush(connection)
+
+    async def _read(self, connection: ClientConnection) -> None:
+        count = 0
+        async for frame in connection:
+            self._take(_binary(frame))
+            count += 1
+            if count % YIELD_FRAMES == 0:
+                await asyncio.sleep(0)
+
+    async def _write(self, connection: ClientConnection) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._flush(connection)
+
+    async def _flush(self, connection: ClientConnection) -> None:
+        for frame in self._protocol.frames_to_send() if self._protocol else ():
+            await connection.send(frame)
+
+    def _take(self, frame: bytes) -> None:
+        if is_control(frame) and self._protocol is not None:
+            for event in self._protocol.receive(frame):
+                self._handle(event)
+        elif "frame" in self.granted:
+            try:
+                found = read_extension(frame)
+            except FrameError:
+                found = None  # the owner's reader will meet it, too, and count it
+            if found is not None:
+                self._position = (found.epoch, found.offset)
+        self._on_frame(frame)
+
+    def _handle(self, event: ClientEvent) -> None:
+        if isinstance(event, LoggedIn):
+            self._enter(event.extensions)
+        elif isinstance(event, Acknowledged):
+            self._acknowledged(event.channels)
+        elif isinstance(event, ServerSaidError):
+            if event.fatal and event.code in REFUSALS:
+                raise AuthRefused(f"{event.code} {event.msg}")
+            if event.fatal:
+                raise ConnectionRefusedError(f"{event.code} {event.msg}")
+            logger.warning("stream error", extra={"code": event.code, "reason": event.msg})
+
+    def _enter(self, extensions: frozenset[str]) -> None:
+        self._live, self.granted = True, extensions
+        self._asked, self._subscribed, self._refusal_logged = {}, False, False
+        self._on_state("open", "")
+        if self.wanted and not self._asked:  # the owner may have subscribed in `on_state`
+            self._request()
+        for message in self._pending:
+            self.send(message)
+        self._pending = []
+
+    def _leave(self) -> None:
+        self._live, self._protocol, self._asked = False, None, {}
+
+    def _request(self) -> None:
+        """Ask for the difference to what this connection has, from where we were."""
+        if self._protocol is None:
+            return
+        resume, self._resume = self._resume, None
+        if resume is None and not self._asked and self._position is not None:
+            resume = (self._position[0], self._position[1] + 1)
+        if "resume" not in self.granted:
+            resume = None
+        if self._protocol.change(self._asked, self.wanted, resume=resume):
+            self._subscribed = False
+        self._asked = dict(self.wanted)
+        self._wake.set()
+
+    def _acknowledged(self, channels: Mapping[str, frozenset[str]]) -> None:
+        wanted = {name: entries for name, entries in self.wanted.items() if entries}
+        have = {name: entries for name, entries in channels.items() if entries}
+        if have == wanted and not self._subscribed:
+            self._subscribed = True
+            self._on_state("subscribed", "")
+
+    def _note_refusal(self, reason: str) -> None:
+        self._leave()
+        if not self._refusal_logged:
+            logger.error("stream refused our key", extra={"url": self.url, "reason": reason})
+        self._refusal_logged = True
+        self._on_state("refused", reason)
+
+    def _backoff_s(self, attempt: int) -> float:
+        first, last = BACKOFF_S
+        ceiling = min(last, first * 2 ** min(attempt - 1, 10))
+        return float(ceiling * self._rng.uniform(0.5, 1.0))
+
+
+def _binary(frame: str | bytes) -> bytes:
+    return frame.encode() if isinstance(frame, str) else frame
+
+
+def _reason(exc: BaseException) -> str:
+    return (str(exc) or type(exc).__name__)[:200]

@@ -1,0 +1,42 @@
+"""msgpack frames as JSON text, for consumers that read JSON: the slow path, one decode each."""
+
+import datetime as dt
+import json
+import struct
+
+import msgspec
+
+_decode = msgspec.msgpack.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_value = msgspec.msgpack.Decoder().decode
+_TIMESTAMP_LEADS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+
+
+def to_json(frame: bytes) -> str:
+    """Return the frame as JSON text; times become RFC 3339 with all their nanoseconds."""
+    messages = [
+        {key: _value(bytes(raw)) for key, raw in message.items()} for message in _decode(frame)
+    ]
+    return json.dumps(messages, separators=(",", ":"), ensure_ascii=False)
+
+
+def _value(raw: bytes) -> object:
+    if not raw.startswith(_TIMESTAMP_LEADS):
+        value = _decode_value(raw)
+        return None if value != value else value  # NaN is not JSON
+    if raw[0] == 0xD6:
+        return rfc3339(struct.unpack(">I", raw[2:])[0], 0)
+    if raw[0] == 0xD7:
+        word = struct.unpack(">Q", raw[2:])[0]
+        return rfc3339(word & 0x3FFFFFFFF, word >> 34)
+    nanoseconds, seconds = struct.unpack(">Iq", raw[3:])
+    return rfc3339(seconds, nanoseconds)
+
+
+def rfc3339(seconds: int, nanoseconds: int) -> str | None:
+    """Return the UTC time as the venue writes it: trailing zeros trimmed, `Z`; None beyond 9999."""
+    try:
+        moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 - UTC
+    except OverflowError:
+        return None
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
