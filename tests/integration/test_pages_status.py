@@ -148,9 +148,9 @@ def test_a_blocked_step_is_the_first_sentence() -> None:
 @pytest.mark.db
 @pytest.mark.django_db
 def test_the_board_adds_up_money_exactly_and_shows_orders() -> None:
-    run = a_run()
-    trade = a_trade(run, realized_pnl="0.100001", slot_key="a")
-    a_trade(run, realized_pnl="-0.300001", slot=2, slot_key="b", closed_ns=1)
+    run = a_run(day=datetime.date(2013, 10, 7))
+    trade = a_trade(run, realized_pnl="0.100001", slot_key="a", state="closed", closed_ns=2)
+    a_trade(run, realized_pnl="-0.300001", slot=2, slot_key="b", state="closed", closed_ns=1)
     Order.objects.create(
         run=run, trade=trade, purpose="e", client_order_id="x", symbol="BAC", side="buy",
         type="limit", quantity=100, status="filled", fence_epoch=1, created_ns=OPEN_NS,
@@ -284,11 +284,13 @@ async def test_a_page_that_does_not_read_is_bounded_and_starts_anew() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
 async def test_an_anonymous_connection_is_refused() -> None:
     assert await Socket(ORIGIN, HOST).connect() == (False, 4401)
 
 
 @pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
 async def test_a_connection_from_another_site_is_refused(valkey: object) -> None:
     connected, _ = await Socket((b"origin", b"http://evil.example"), HOST).connect()
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db.models import Sum
 
-from execution.models import Activity, Decision, KillSwitch, Order, Round, Run, StartupStep, Trade
+from execution import selectors
+from execution.models import Activity, Decision, KillSwitch, Order, Round, Run, Trade
 from signals.session import BUCKET_NS, NEW_YORK
 
 CANDIDATES_MAX, ORDERS_MAX, ACTIVITY_MAX = 30, 20, 40
@@ -26,12 +26,12 @@ def board(heartbeats: Mapping[str, Mapping[str, str]] | None) -> dict[str, Any]:
 
     Args: heartbeats: the shards' own words by shard number, None when Redis does not answer.
     """
-    run = Run.objects.order_by("-started_at").first()
+    run = selectors.current_run()
     if run is None:
         return _empty()
-    steps = [_step(row) for row in StartupStep.objects.filter(run=run)]
+    steps = [_step(row) for row in selectors.startup_steps(run)]
     last_round = Round.objects.filter(run=run).order_by("-k").first()
-    trades = list(Trade.objects.filter(run=run, closed_ns=None, filled_quantity__gt=0))
+    trades = selectors.active_trades(run)
     return {
         "mode": _mode(run),
         "hero": _hero(run, steps, last_round, trades),
@@ -40,7 +40,7 @@ def board(heartbeats: Mapping[str, Mapping[str, str]] | None) -> dict[str, Any]:
         "trade": [_trade(trade) for trade in trades],
         "orders": [_order(order) for order in _newest_orders(run)],
         "shards": _shards(run, heartbeats),
-        "activity": [_activity(row) for row in Activity.objects.filter(run=run)[:ACTIVITY_MAX]],
+        "activity": [_activity(row) for row in selectors.activity(run, ACTIVITY_MAX)],
     }
 
 
@@ -80,9 +80,7 @@ def _mode(run: Run) -> dict[str, str]:
 def _hero(
     run: Run, steps: list[dict[str, Any]], last: Round | None, trades: list[Trade]
 ) -> dict[str, Any]:
-    totals = Trade.objects.filter(run=run).aggregate(pnl=Sum("realized_pnl"))
-    taken = Trade.objects.filter(run=run, filled_quantity__gt=0).count()
-    pnl = totals["pnl"] or Decimal(0)
+    day = selectors.trading_day(run)
     switch = KillSwitch.objects.first()
     return {
         "say": _sentence(run, steps, last, trades, switch),
@@ -90,8 +88,13 @@ def _hero(
         f"{_clock(run.market_ns)}.",
         "clock": _clock(run.market_ns),
         "kpis": [
-            {"name": "Today", "value": _money(pnl), "more": "realized", "tone": _tone(pnl)},
-            {"name": "Trades", "value": str(taken), "more": f"{len(trades)} open", "tone": ""},
+            {
+                "name": "Today",
+                "value": _money(day.realized),
+                "more": "realized",
+                "tone": _tone(day.realized),
+            },
+            {"name": "Trades", "value": str(day.trades), "more": f"{len(trades)} open", "tone": ""},
             {
                 "name": "Rounds",
                 "value": f"{Round.objects.filter(run=run).count():,}",
@@ -121,18 +124,19 @@ def _sentence(
     if waiting is not None or not steps:
         return f"Starting: {waiting['name'] if waiting else 'the hub takes its lease'}."
     if trades:
-        return f"{', '.join(trade.symbol for trade in trades)} is open, stop and target set."
+        names = ", ".join(f"{trade.symbol} ({_words(trade.state)})" for trade in trades)
+        return f"One trade is active: {names}." if len(trades) == 1 else f"Active trades: {names}."
     if last is None:
         return "All steps hold; waiting for the first round."
-    return f"{last.n_candidates} candidates in the last round, no position open."
+    return f"{_counted(last.n_candidates, 'candidate')} in the last round, no position open."
 
 
-def _step(row: StartupStep) -> dict[str, Any]:
+def _step(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": row.name.replace("_", " "),
-        "state": row.state,
-        "word": STEP_WORDS.get(row.state, row.state),
-        "reason": row.reason,
+        "name": _words(row["name"]),
+        "state": row["state"],
+        "word": STEP_WORDS.get(row["state"], row["state"]),
+        "reason": row["reason"],
     }
 
 
@@ -157,7 +161,7 @@ def _candidate(decision: Decision) -> dict[str, Any]:
         "accel": _number(features.get("accel"), 2),
         "score": _number(decision.score, 0),
         "streak": decision.streak,
-        "outcome": decision.outcome.replace("_", " "),
+        "outcome": _words(decision.outcome),
         "reason": decision.primary_reason or "–",
         "shadow": decision.shadow,
         "failed": _failed_gate(decision.record),
@@ -165,24 +169,28 @@ def _candidate(decision: Decision) -> dict[str, Any]:
 
 
 def _failed_gate(record: Mapping[str, Any]) -> str:
-    """The sentence of the first gate that did not pass: what holds this one back."""
+    """The sentence of the first closed gate: what holds this one back."""
     for gate in record.get("gates") or []:
-        if gate.get("pass") is not True:
+        if not gate.get("open", gate.get("pass")):
             return f"{gate.get('id', '')} {gate.get('text', '')}".strip()
     return ""
 
 
 def _trade(trade: Trade) -> dict[str, Any]:
-    entry = trade.entry_value / trade.filled_quantity
+    """Before the first fill the limit stands for the price paid."""
+    held = trade.filled_quantity
+    entry = trade.entry_value / held if held else trade.limit
+    quantity = trade.held if held else trade.quantity
     return {
         "symbol": trade.symbol,
-        "state": trade.state.replace("_", " "),
-        "quantity": trade.held,
+        "state": _words(trade.state),
+        "quantity": quantity,
+        "filled": bool(held),
         "entry": _price(entry),
         "stop": _price(trade.stop_loss),
         "target": _price(trade.take_profit),
-        "risk": _money(-(entry - trade.stop_loss) * trade.held),
-        "gain": _money((trade.take_profit - entry) * trade.held),
+        "risk": _money(-(entry - trade.stop_loss) * quantity),
+        "gain": _money((trade.take_profit - entry) * quantity),
         "opened": _clock(trade.opened_ns or 0),
         "protected": trade.protected_ns is not None and trade.naked_since_ns is None,
     }
@@ -238,6 +246,14 @@ def _activity(row: Activity) -> dict[str, str]:
         "tone": tone,
         "text": row.text,
     }
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{f'{number:,}' if number else 'No'} {thing}{'' if number == 1 else 's'}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _clock(ts_ns: int) -> str:

@@ -17,7 +17,7 @@ def current_feed() -> Feed:
     for stale in [known for known in _feeds if known.is_closed()]:
         del _feeds[stale]
     if loop not in _feeds:
-        _feeds[loop] = Feed(shared_reader().sections)
+        _feeds[loop] = Feed(shared_reader().sections_outside_requests)
     return _feeds[loop]
 
 

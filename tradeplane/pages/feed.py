@@ -36,11 +36,16 @@ class Reader:
     def sections(self) -> tuple[dict[str, str], str]:
         """Return the HTML of every section by name, and the kind of the mode."""
         values = pages_board.board(pages_board.heartbeats(self._redis))
-        html = {
+        html: dict[str, str] = {
             name: render_to_string(f"status/{name}.html", {name: values[name]})
             for name in pages_board.SECTIONS
         }
-        return html, values["mode"]["kind"]
+        return html, str(values["mode"]["kind"])
+
+    def sections_outside_requests(self) -> tuple[dict[str, str], str]:
+        """The same where no request begins or ends to drop a connection the database closed."""
+        close_old_connections()
+        return self.sections()
 
 
 @cache
@@ -53,7 +58,7 @@ class Feed:
     """Fans the board out to the pages' queues; bounded, and a slow page gets a snapshot again."""
 
     def __init__(self, read: Callable[[], tuple[dict[str, str], str]]) -> None:
-        self._read = sync_to_async(lambda: _in_own_thread(read), thread_sensitive=True)
+        self._read = sync_to_async(read, thread_sensitive=True)
         self._pages: set[asyncio.Queue[Message]] = set()
         self._task: asyncio.Task[None] | None = None
         self._sections: dict[str, str] = {}
@@ -109,9 +114,3 @@ class Feed:
                 queue.put_nowait(self.snapshot())
             else:
                 queue.put_nowait(message)
-
-
-def _in_own_thread(read: Callable[[], tuple[dict[str, str], str]]) -> tuple[dict[str, str], str]:
-    """No request ends here, so nobody else drops a connection that the database has closed."""
-    close_old_connections()
-    return read()

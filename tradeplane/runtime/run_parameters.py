@@ -31,7 +31,7 @@ def activate_for_run(values: dict[str, object], comment: str) -> int:
     saved = services.save_parameters(
         values=values, author="up", comment=comment, base_version=version
     )
-    return services.activate(saved)
+    return services.activate(saved, author="up")
 
 
 def _current() -> dict[str, object]:

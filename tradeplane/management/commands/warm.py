@@ -16,4 +16,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         for name in KERNEL_MODULES:
             if importlib.util.find_spec(name) is not None:
-                importlib.import_module(name).warm()
+                getattr(importlib.import_module(name), "warm", _nothing)()
+
+
+def _nothing() -> None:
+    """A module without kernels to warm."""

@@ -1,5 +1,6 @@
 """`manage.py web`: pages, admin and live updates in the foreground."""
 
+import warnings
 from typing import Any
 
 import uvicorn
@@ -16,6 +17,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # WhiteNoise serves small files from memory; that it iterates them plainly costs nothing here.
+        warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume")
         uvicorn.run(
             "tradeplane.asgi:application",
             host=options["host"],
@@ -23,7 +26,9 @@ class Command(BaseCommand):
             ws="websockets-sansio",
             ws_max_size=64 * 1024,
             log_config=None,  # Django's LOGGING stands
+            log_level="warning",
             access_log=False,
+            lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=STOP_WITHIN_S,
         )

@@ -1,0 +1,156 @@
+"""`manage.py up`: what it refuses before anything starts, and its small parts."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from signals import selectors
+from signals.parameters import catalogue
+from tradeplane.runtime import redis
+from tradeplane.runtime.children import Spec
+from tradeplane.runtime.environment import SECRET_NAMES, base_environment
+from tradeplane.runtime.ports import Ports
+from tradeplane.runtime.roles import MANAGE, TapePlan, redis_role
+from tradeplane.runtime.run_parameters import activate_for_run, chosen_values
+from tradeplane.runtime.summary import as_table, verdict
+from tradeplane.runtime.supervisor import Supervisor
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    """Return (exit code, the one line) of an `up` that must not start."""
+    with pytest.raises(CommandError) as caught:
+        call_command("up", *arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return caught.value.returncode, message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--speed", "fast", "--tape", "x"], "'fast'"),
+        (["--speed", "0", "--tape", "x"], "'0'"),
+        (["--from", "25:00", "--tape", "x"], "'25:00'"),
+        (["--shards", "27"], "'27'"),
+        (["--port", "99999"], "'99999'"),
+        (["--until-end"], "--until-end needs --tape"),
+        (["--speed", "5"], "--speed needs --tape"),
+    ],
+)
+def test_a_bad_option_is_one_line_that_names_the_value(arguments: list[str], word: str) -> None:
+    _, message = refused(*arguments)
+
+    assert word in message
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--profile", "loud"], "loud"),
+        (["--set", "fast_perod=3"], "did you mean fast_period"),
+        (["--set", "fast_period=x"], "fast_period"),
+        (["--set", "fast_period=30", "--set", "slow_period=20"], "slow_period"),
+        (["--set", "fast_period"], "name=value"),
+    ],
+)
+def test_a_wrong_parameter_is_wrong_usage(arguments: list[str], word: str) -> None:
+    code, message = refused(*arguments)
+
+    assert code == 2
+    assert word in message
+
+
+def test_a_missing_tape_is_one_line() -> None:
+    code, message = refused("--tape", "nowhere.tape")
+
+    assert code == 1
+    assert "nowhere.tape" in message
+
+
+def test_a_file_that_is_no_tape_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("hello, this is not a tape at all")
+
+    code, message = refused("--tape", str(path))
+
+    assert code == 1
+    assert "notes.txt" in message
+
+
+@pytest.mark.django_db
+def test_a_profile_and_a_change_of_it_are_saved_once() -> None:
+    values = chosen_values("quiet", ["fast_period=4"])
+    assert values is not None
+
+    first = activate_for_run(values, "profile quiet, fast_period=4")
+    again = activate_for_run(values, "the same")
+
+    assert again == first
+    assert selectors.active_parameters() == (first, values)
+    assert values["fast_period"] == 4
+    assert {**values, "fast_period": catalogue.profile("quiet")["fast_period"]} == (
+        catalogue.validate(catalogue.profile("quiet"))
+    )
+
+
+@pytest.mark.django_db
+def test_without_profile_and_set_the_active_set_stays() -> None:
+    assert chosen_values(None, []) is None
+
+
+def test_a_child_gets_no_secret_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRET_NAMES:
+        monkeypatch.setenv(name, "hidden")
+
+    environment = base_environment({"TRADEPLANE_RUN": "r"})
+
+    assert "hidden" not in environment.values()
+    assert all(environment[name] == "" for name in SECRET_NAMES)  # blank: a .env cannot refill it
+    assert environment["TRADEPLANE_RUN"] == "r"
+
+
+def test_the_tape_plan_is_passed_on_to_the_venue() -> None:
+    plan = TapePlan(path=Path("d.tape"), speed="max", start="10:00", order_latency_ms=0)
+
+    assert plan.arguments() == [
+        "--tape", "d.tape", "--speed", "max", "--from", "10:00", "--order-latency-ms", "0",
+    ]  # fmt: skip
+    assert MANAGE.is_file()
+
+
+def test_the_embedded_server_answers_with_its_password_only(tmp_path: Path) -> None:
+    ports = Ports()
+    server = redis.prepare_server(tmp_path, ports.take(16_390, "redis"))
+    supervisor = Supervisor(
+        log_dir=tmp_path / "logs", say=lambda _who, _line: None, base=dict(os.environ)
+    )
+    spec: Spec = redis_role(server)
+    try:
+        supervisor.start([spec], stopping=lambda: False)
+
+        assert redis.answers(server.url)
+        assert not redis.answers(re.sub(r":[^:@]+@", ":wrong@", server.url))
+        assert (tmp_path / "redis" / "server.conf").stat().st_mode & 0o777 == 0o600
+    finally:
+        supervisor.stop()
+        ports.close()
+
+    assert not redis.answers(server.url)
+
+
+def test_a_summary_with_a_broken_invariant_is_a_failure() -> None:
+    good = {"books_ok": True, "invariants": {"checked": ["I1"], "broken": []}}
+
+    assert verdict(good) == ""
+    assert "I2" in verdict(good | {"invariants": {"checked": ["I2"], "broken": ["I2: two"]}})
+    assert "check_books" in verdict(good | {"books_ok": False})
+
+
+def test_the_table_shows_every_key_and_shortens_hashes() -> None:
+    table = as_table({"prints": 12, "hashes": {"buckets": "a" * 64}, "trades": [{"x": 1}]})
+
+    assert table.splitlines() == ["prints  12", "hashes  buckets aaaaaaaaaaaa…", "trades  1"]
