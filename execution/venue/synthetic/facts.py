@@ -31,7 +31,10 @@ PRICE_QUANTILES = (
     (0.75, 36.61), (0.90, 105.2), (0.95, 197.8), (0.99, 505.2), (0.999, 1780.9),
 )  # fmt: skip
 PRICE_VOLUME_CORRELATION = 0.35  # of ranks; the named symbols add the rest
-TRADES_PER_DAY = 58_000_000  # 47–69 million in all
+TOTAL_VOLUME = 14.0e9  # shares; gives 55–60 million trades a day (measured: 47–69 million)
+CHEAP_RANKS = 60  # unnamed names among the first by share volume are low-priced ones
+CHEAP_PRICES = (0.25, 9.0)
+MAX_UNNAMED_DOLLARS = 1.2e9  # a day; more has a name that everybody knows
 ETF_SHARE = 0.34
 #: Symbols that feeds use for tests; a synthetic name must not look like one.
 TEST_PREFIXES = ("ZVZZT", "ZWZZT", "ZXZZT", "NTEST", "CBO", "CBX", "ATEST", "MTEST", "PTEST")
@@ -75,6 +78,12 @@ ETFS = {
     "ARKK": ("BATS", 74, 8), "UVXY": ("BATS", 14, 22), "TSLL": ("NASDAQ", 12, 85),
 }  # fmt: skip
 
+#: Moves per move of the market.
+ETF_BETAS = {
+    "SPY": 1.0, "QQQ": 1.2, "IWM": 1.15, "VIXY": -3.5, "UVXY": -5.0, "TQQQ": 3.6, "SQQQ": -3.6,
+    "SOXL": 5.0, "SOXS": -5.0, "TLT": -0.2, "GLD": 0.0, "SLV": 0.2, "HYG": 0.35, "TSLL": 3.5,
+}  # fmt: skip
+
 # --- the day ----------------------------------------------------------------------------------
 #: Trades per minute as multiples of the day's mean, at minutes after the open (linear between).
 DAY_SHAPE = (
@@ -86,6 +95,11 @@ DAY_SHAPE = (
 
 # --- prints -----------------------------------------------------------------------------------
 ODD_LOT_SHARE = 0.46  # of prints, 2018
+#: Odd lots of one name = clip(c + slope · ln(price / 100), low, high), as (low, high, c, slope).
+ODD_LOT_MODEL = (0.15, 0.72, 0.495, 0.09)
+#: 100-share prints of the rest = clip(c + slope · ln(price), low, high).
+HUNDRED_MODEL = (0.30, 0.88, 0.32, 0.11)
+AUCTION_TRADES = 200.0  # a day; quieter names have no opening and closing prints
 ODD_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80, 99)
 ODD_WEIGHTS = (
     56,
@@ -139,12 +153,12 @@ EXCHANGES = {
 
 # --- bursts -----------------------------------------------------------------------------------
 #: Fano factor of 1-second trade counts ≈ clip(a · rate^b, low, high), rate in trades per second.
-FANO_MODEL = (10.0, 0.6, 1.5, 60.0)
+FANO_MODEL = (16.0, 0.55, 1.5, 60.0)
 #: Mean prints of one cluster (an order sweeping several venues) ≈ clip(a · rate^b, low, high).
 CLUSTER_MODEL = (2.6, 0.35, 1.05, 9.0)
 #: Standard deviation of ln intensity: whole market by minute, 5 s, 1 s; one name by minute.
-COMMON_SD = (0.28, 0.38, 0.30)
-OWN_SD = 0.42
+COMMON_SD = (0.32, 0.36, 0.30)
+OWN_SD = 0.32
 #: Gaps inside a cluster: share and mean in ns (same stamp at ms resolution, near, straggling).
 GAPS = ((0.55, 150_000), (0.30, 5_000_000), (0.15, 320_000_000))
 
@@ -157,8 +171,8 @@ VARIANCE_SD = 0.5  # of ln volatility, drawn each 5 s: returns with fat tails
 
 # --- quotes -----------------------------------------------------------------------------------
 #: Spread in bps = clip(a · (USD volume / 1e9)^b, low, high), never under one tick.
-SPREAD_MODEL = (2.0, -0.45, 0.8, 600.0)
-ETF_SPREAD_FACTOR = 0.5
+SPREAD_MODEL = (3.0, -0.45, 1.6, 600.0)
+ETF_SPREAD_FACTOR = 0.3
 SPREAD_SD = 0.25  # of ln spread, redrawn each 4 s
 #: Shares at the NBBO = volume · a · (tick in bps / 2)^b, in round lots.
 DEPTH_MODEL = (1e-4, 1.5)
