@@ -117,7 +117,8 @@ def _judged(
             depth,
             ">=",
             deepest,
-            f"The ask shows {depth:.2f} times your shares; your minimum is {deepest:.2f}.",
+            f"The ask shows {quote.ask_size} shares, you would buy {quantity}; your minimum is "
+            f"{deepest:g} times yours.",
         ),
     ]
     usual = quote.median_spread_bps_60s

@@ -84,7 +84,7 @@ class Parameter:
             return "true, false"
         if self.choices:
             return ", ".join(self.choices)
-        return f"{self.low:g} – {self.high:g}" if self.low is not None else ""
+        return f"{self.low:,.10g} – {self.high:,.10g}" if self.low is not None else ""
 
     def _typed_bool(self, raw: object) -> bool:
         if not isinstance(raw, bool):

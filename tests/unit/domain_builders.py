@@ -15,7 +15,9 @@ from signals.parameters.catalogue import defaults, validate
 from signals.session import BUCKET_NS
 
 DAY = date(2026, 11, 20)
-OPEN_NS = int(datetime(2026, 11, 20, 9, 30, tzinfo=ZoneInfo("America/New_York")).timestamp()) * 10**9
+OPEN_NS = (
+    int(datetime(2026, 11, 20, 9, 30, tzinfo=ZoneInfo("America/New_York")).timestamp()) * 10**9
+)
 CLOSE_NS = OPEN_NS + 390 * 60 * 10**9
 K = (OPEN_NS + 3600 * 10**9) // BUCKET_NS  # 10:30
 END_NS = (K + 1) * BUCKET_NS
@@ -158,6 +160,4 @@ def with_(candidate: Candidate, **changes: Any) -> Candidate:
     return msgspec.structs.replace(candidate, **changes)
 
 
-__all__ = [name for name in dir() if name.startswith(("a_", "an_", "some_", "with_"))] + [
-    "replace"
-]
+__all__ = [name for name in dir() if name.startswith(("a_", "an_", "some_", "with_"))] + ["replace"]
