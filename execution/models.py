@@ -29,13 +29,15 @@ class Run(models.Model):
     close_ns = models.BigIntegerField(default=0)
     lockstep = models.BooleanField(default=False)
     parameters_version = models.IntegerField(default=0)
+    parameters = models.JSONField(default=dict)  # version -> the complete set
     assignment = models.IntegerField(default=0)
     assignments = models.JSONField(default=dict)  # shard id -> ranges
     universe = models.JSONField(default=list)
     market_ns = models.BigIntegerField(default=0)
     last_stop = models.BigIntegerField(default=-1)
     opening_cash = MicroDollarField(default=0)
-    last_reconcile = models.JSONField(default=dict)
+    latches = models.JSONField(default=dict)  # what blocks entries until the day is over
+    prints = models.BigIntegerField(default=0)
     started_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
     summary = models.JSONField(null=True)
@@ -68,6 +70,7 @@ class Round(models.Model):
     flags = models.JSONField(default=list)
     funnel = models.JSONField(default=dict)
     streaks = models.JSONField(default=dict)
+    index = models.JSONField(default=dict)  # closes of the index symbols in this bucket
     inputs = models.BinaryField(null=True)  # packed: what decide() was given
     candidate_rows = models.BinaryField(null=True)  # packed rows of the candidates" hash
     decision_rows = models.BinaryField(null=True)  # packed rows of the decisions" hash
@@ -139,6 +142,7 @@ class Trade(models.Model):
     parameters_version = models.IntegerField()
     exit_parameters = models.JSONField(default=dict)
     reserved_ns = models.BigIntegerField()
+    send_before_ns = models.BigIntegerField(default=0)  # a later entry would chase an old signal
     opened_ns = models.BigIntegerField(null=True)  # first fill
     filled_ns = models.BigIntegerField(null=True)  # entry terminal with shares
     protected_ns = models.BigIntegerField(null=True)
@@ -152,6 +156,7 @@ class Trade(models.Model):
     watch_acked = models.IntegerField(default=0)  # newest version a shard has confirmed
     protect_tries = models.IntegerField(default=0)
     reanchored = models.BooleanField(default=False)
+    quarantined = models.BooleanField(default=False)
 
     class Meta:
         indexes = [models.Index(fields=["run", "state"], name="trade_by_state")]
@@ -201,6 +206,7 @@ class Order(models.Model):
     cancel_requested_ns = models.BigIntegerField(null=True)
     replace_requested_ns = models.BigIntegerField(null=True)
     late_fill = models.BooleanField(default=False)
+    quarantined = models.BooleanField(default=False)  # an illegal event: people must look
 
     class Meta:
         constraints = [

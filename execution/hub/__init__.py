@@ -1,0 +1,1 @@
+"""The hub's coordinator in small parts: links post events, one thread decides what they mean."""

@@ -1,0 +1,105 @@
+"""Out for the day, always: time stops, then the ladder before the calendar's close."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from execution.brokers.port import BrokerError
+from execution.domain.exits import Ladder, ladder, time_stop_ns
+from execution.hub import exits
+from execution.hub.desk import SECOND
+from execution.hub.trader import Trader
+from execution.models import Trade
+from execution.services import journal, moves, trades
+from execution.services.moves import TradeEvent as V
+from execution.services.moves import TradeState as T
+
+HARD_RETRY_NS = 5 * SECOND
+
+
+@dataclass(kw_only=True)
+class DayEnd:
+    """Args: parameters: the set that counts now; a trade keeps its own exit parameters."""
+
+    trader: Trader
+    parameters: Callable[[], Mapping[str, Any]]
+    _done: set[str] = field(default_factory=set)
+    _hard_again_ns: int = 0
+
+    @property
+    def times(self) -> Ladder:
+        return ladder(self.trader.desk.run.close_ns, self.parameters())
+
+    def act(self) -> None:
+        """Do what is due now; each rung acts on what is left, so a restart loses nothing."""
+        now, times = self.trader.desk.now_ns(), self.times
+        active = self.trader.active_trades()
+        for trade in active:
+            stop = time_stop_ns(trade.opened_ns, trade.exit_parameters) if trade.opened_ns else None
+            if stop is not None and now >= stop and trade.state == T.OPEN_PROTECTED:
+                exits.begin(self.trader.desk, trade, "time_stop")
+        if now >= times.flatten_ns:
+            self._flatten(active, now, times)
+        if now >= times.verify_ns and "verify" not in self._done:
+            self._done.add("verify")
+            self._verify()
+
+    def wake_ns(self) -> int | None:
+        """Return when time alone asks for something: a rung with work left, or a time stop."""
+        now, times = self.trader.desk.now_ns(), self.times
+        active = self.trader.active_trades()
+        if not active:
+            return None
+        due = [times.flatten_ns, times.close_all_ns, times.hard_flatten_ns, times.verify_ns]
+        if now >= times.hard_flatten_ns:
+            due.append(self._hard_again_ns)
+        for trade in active:
+            if trade.opened_ns and trade.state == T.OPEN_PROTECTED:
+                due.append(time_stop_ns(trade.opened_ns, trade.exit_parameters) or 0)
+        return min((one for one in due if one > now), default=None)
+
+    def _flatten(self, active: list[Trade], now: int, times: Ladder) -> None:
+        hard = now >= times.hard_flatten_ns
+        for trade in active:
+            self._cancel_entry(trade, now)
+            if trade.held > 0 and trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL):
+                exits.begin(self.trader.desk, trade, "flatten", hard=hard)
+        if hard and now >= self._hard_again_ns:
+            self._hard_again_ns = now + HARD_RETRY_NS
+            for trade in active:
+                trade.refresh_from_db()
+                if trade.state == T.EXITING:
+                    exits.begin(self.trader.desk, trade, "hard_flatten", hard=True)
+        if now >= times.close_all_ns and "close_all" not in self._done and active:
+            self._done.add("close_all")
+            self._close_all()
+
+    def _cancel_entry(self, trade: Trade, now: int) -> None:
+        desk = self.trader.desk
+        for entry in trade.orders.filter(purpose="e", cancel_requested_ns__isnull=True):
+            if entry.status in moves.LIVE and entry.broker_id:
+                journal.cancel(entry, desk.broker, epoch=desk.epoch, now_ns=now)
+
+    def _close_all(self) -> None:
+        """The venue's own close-all: it cancels and sells whatever is left, ours or not."""
+        desk = self.trader.desk
+        if all(trade.held <= 0 for trade in self.trader.active_trades()):
+            return
+        try:
+            desk.broker.close_all()
+            desk.note("exit", "asked the venue to close everything", level="warning")
+        except BrokerError as exc:
+            desk.note("exit", f"close-all: {exc}", level="alarm")
+
+    def _verify(self) -> None:
+        desk = self.trader.desk
+        try:
+            left = [p.symbol for p in desk.broker.positions() if p.quantity]
+        except BrokerError as exc:
+            desk.note("exit", f"cannot verify that we are flat: {exc}", level="alarm")
+            return
+        for trade in self.trader.active_trades():
+            if trade.held > 0 and trade.state in (T.EXITING, T.OPEN_PROTECTED, T.UNPROTECTED):
+                trades.change(trade, V.HOLD)
+        text = f"not flat after the close: {', '.join(left)}" if left else "flat after the close"
+        desk.note("exit", text, level="alarm" if left else "info")

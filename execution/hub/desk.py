@@ -1,0 +1,49 @@
+"""What every part of the order desk shares: the run, the broker, the fence, the market clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from execution.brokers.port import Broker, BrokerOrder, BrokerPosition
+from execution.models import Order, Run, Trade
+from execution.services import activity, moves
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+SELL_PURPOSES = ("tp", "sl", "o", "x", "f")
+LIVE = tuple(str(status) for status in moves.LIVE)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """Args: now_ns: the market clock; bid_of: newest bid of a symbol that we know of, or None."""
+
+    run: Run
+    broker: Broker
+    epoch: int
+    now_ns: Callable[[], int]
+    bid_of: Callable[[str], Decimal | None] = lambda symbol: None
+    #: Trades whose next step failed for want of an answer; asked again on the process clock.
+    unsettled: set[int] = field(default_factory=set)
+    #: Bids that came with an exit signal of this moment, by symbol.
+    signal_bids: dict[str, Decimal] = field(default_factory=dict)
+    #: We saw executions missing here: ask the account's activities.
+    fills_missing: bool = False
+
+    def note(self, kind: str, text: str, *, level: str = "info", **facts: Any) -> None:
+        activity.note(self.run.pk, kind, text, level=level, market_ns=self.now_ns(), **facts)
+
+    def position(self, symbol: str) -> BrokerPosition | None:
+        """Return the venue's position in a symbol, None when it says there is none."""
+        return next((row for row in self.broker.positions() if row.symbol == symbol), None)
+
+    def live_orders(self, trade: Trade, *purposes: str) -> list[Order]:
+        """Return the trade's orders that are, or may be, at the venue."""
+        rows = trade.orders.filter(status__in=LIVE, purpose__in=purposes or SELL_PURPOSES)
+        return list(rows.order_by("pk"))
+
+
+def legs_of(seen: BrokerOrder) -> tuple[BrokerOrder, ...]:
+    """Return the sells that protect: a bracket's legs, or an OCO with its child."""
+    return seen.legs if seen.side == "buy" else (seen, *seen.legs)

@@ -1,0 +1,137 @@
+"""Exit signals of the shards: stored, validated by the domain, acted on — or, nearly always,
+found to be done already by the venue's own legs.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import msgspec
+from django.db.models import Min
+
+from execution.brokers.port import BrokerError
+from execution.domain.exits import ExitContext, ExitOutcome, ExitVerdict, validate_exit
+from execution.hub import exits
+from execution.hub.trader import Trader
+from execution.models import ExitSignalRecord, Trade
+from execution.services.moves import TradeState as T
+from signals.messages import ExitSignal, Quote
+
+FINAL = (ExitOutcome.CONFIRMED_BY_BROKER, ExitOutcome.ACTED, ExitOutcome.REJECTED)
+TRIES_MAX = 20
+
+
+@dataclass(kw_only=True)
+class ExitDesk:
+    trader: Trader
+
+    def receive(self, signal: ExitSignal) -> None:
+        """Store a signal once, then look at it; a copy is counted by the database and ignored."""
+        trade = self._trade(signal)
+        record, new = ExitSignalRecord.objects.get_or_create(
+            run=self.trader.desk.run,
+            signal_id=signal.signal_id,
+            defaults={
+                "trade": trade,
+                "symbol": signal.symbol,
+                "kind": signal.kind,
+                "ts_ns": signal.ts_ns,
+                "body": msgspec.to_builtins(signal),
+            },
+        )
+        if new:
+            self._judge(record, signal)
+
+    def retry_due(self) -> None:
+        """Look again at the deferred signals whose time has come, oldest first."""
+        due = ExitSignalRecord.objects.filter(
+            run=self.trader.desk.run, retry_at_ns__lte=self.trader.desk.now_ns()
+        )
+        for record in due.order_by("ts_ns", "symbol", "signal_id"):
+            self._judge(record, msgspec.convert(record.body, ExitSignal))
+
+    def wake_ns(self) -> int | None:
+        rows = ExitSignalRecord.objects.filter(run=self.trader.desk.run, retry_at_ns__isnull=False)
+        return rows.aggregate(due=Min("retry_at_ns"))["due"]
+
+    def _judge(self, record: ExitSignalRecord, signal: ExitSignal) -> None:
+        trade = self._trade(signal)
+        verdict = self._verdict(record, signal, trade)
+        record.outcome, record.reason = verdict.outcome, verdict.reason[:120]
+        record.checks = [dict(check) for check in verdict.checks]
+        record.tries += 1
+        deferred = verdict.outcome is ExitOutcome.DEFERRED and record.tries < TRIES_MAX
+        record.retry_at_ns = verdict.retry_at_ns if deferred else None
+        record.save()
+        if verdict.outcome is ExitOutcome.ACTED and trade is not None:
+            self._act(signal, trade)
+
+    def _verdict(
+        self, record: ExitSignalRecord, signal: ExitSignal, trade: Trade | None
+    ) -> ExitVerdict:
+        if trade is None:
+            return ExitVerdict(
+                outcome=ExitOutcome.REJECTED,
+                reason="unknown_position",
+                retry_at_ns=None,
+                checks=(),
+            )
+        return validate_exit(signal, self._context(record, signal, trade), trade.exit_parameters)
+
+    def _context(self, record: ExitSignalRecord, signal: ExitSignal, trade: Trade) -> ExitContext:
+        desk = self.trader.desk
+        quantity: int | None = None
+        if trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED):
+            try:
+                held = desk.position(trade.symbol)
+                quantity = held.quantity if held is not None else 0
+            except BrokerError:
+                quantity = None
+        exits_of = trade.orders.filter(purpose__in=("tp", "sl", "o"))
+        return ExitContext(
+            now_ns=desk.now_ns(),
+            seen=record.tries > 0 and record.outcome in FINAL,
+            newest=True,
+            position_version=trade.version if self._same_bracket(signal, trade) else -1,
+            state=T(trade.state),
+            broker_quantity=quantity,
+            broker_as_of_ns=desk.now_ns(),
+            leg_filled=any(o.filled_quantity >= o.quantity > 0 for o in exits_of),
+            leg_partially_filled=any(0 < o.filled_quantity < o.quantity for o in exits_of),
+            entry_fill_ns=trade.opened_ns or 0,
+            print_eligible=True,
+            print_canceled=False,
+            quote=_quote(signal),
+            halted=False,
+            exit_mode=str(trade.exit_parameters.get("exit_mode", "broker_bracket")),
+            tries=record.tries,
+        )
+
+    def _same_bracket(self, signal: ExitSignal, trade: Trade) -> bool:
+        """A closed trade has one version more than its shard was told; its signal still counts."""
+        closed = trade.state == T.CLOSED
+        return signal.position_version in (trade.version, trade.version - closed)
+
+    def _act(self, signal: ExitSignal, trade: Trade) -> None:
+        desk = self.trader.desk
+        desk.note(
+            "exit",
+            f"{trade.symbol}: the venue's {signal.kind} has not acted at {signal.price}",
+            level="alarm" if signal.kind == "stop" else "warning",
+        )
+        if signal.bid:
+            desk.signal_bids[trade.symbol] = Decimal(str(signal.bid))
+        exits.begin(desk, trade, signal.kind)
+        desk.signal_bids.pop(trade.symbol, None)
+        self.trader.busy = True
+
+    def _trade(self, signal: ExitSignal) -> Trade | None:
+        run_id, _, pk = signal.position_id.rpartition(":")
+        if run_id != self.trader.desk.run.pk or not pk.isdigit():
+            return None
+        return Trade.objects.filter(run_id=run_id, pk=int(pk)).first()
+
+
+def _quote(signal: ExitSignal) -> Quote | None:
+    if not signal.bid or not signal.ask or signal.quote_ts_ns is None:
+        return None
+    return Quote(bid=signal.bid, ask=signal.ask, bid_size=0, ask_size=0, ts_ns=signal.quote_ts_ns)

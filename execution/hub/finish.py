@@ -1,0 +1,97 @@
+"""The end of a tape: a last comparison, the invariants, the hashes, the summary."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from accounts import check as books_check
+from accounts.models import Account
+from execution import invariants, selectors
+from execution.errors import RunFailed
+from execution.hub.coordinator import Coordinator
+from execution.models import Round, Run, RunState
+from execution.services import runs
+from signals.digest import digest
+
+logger = logging.getLogger(__name__)
+
+
+def finish(hub: Coordinator, *, wall_s: float) -> None:
+    """Close the run and save what it was."""
+    hub.rounds.flush()
+    hub._settle()
+    clean = hub._reconcile()
+    run = hub.run
+    run.refresh_from_db()
+    account = Account.objects.get(run_id=run.pk, number=run.account_number)
+    violations = books_check.check(account)
+    checked = invariants.check_run(run, hub.broker)
+    for line in [*violations, *checked["broken"]]:
+        hub.note("reconcile", line, level="alarm")
+    buckets, bucket_digest = recorded_buckets(hub.config.record_dir)
+    summary: dict[str, Any] = {
+        "run": run.pk,
+        "prints": hub.intake.prints,
+        "buckets": buckets,
+        **selectors.counts(run),
+        "trades": selectors.trade_rows(run),
+        "parameters_version": run.parameters_version,
+        "hashes": {
+            "buckets": bucket_digest,
+            "candidates": rows_hash(run, "candidate_rows"),
+            "decisions": rows_hash(run, "decision_rows"),
+        },
+        "books_ok": clean and not violations,
+        "invariants": checked,
+        "stops": hub._stops,
+        "stop_cost_ms": round(hub.stop_cost_ms(), 3),
+        "wall_s": round(wall_s, 3),
+    }
+    runs.end_run(run, state=RunState.ENDED, summary=summary)
+    hub.state = "ended"
+    hub.note("startup", f"the run ended: {len(summary['trades'])} trades", wall_s=summary["wall_s"])
+
+
+def rows_hash(run: Run, column: str) -> str:
+    """Return the SHA-256 of every round's rows of one kind, in order of k."""
+    return digest(_rows(run, column))
+
+
+def _rows(run: Run, column: str) -> Iterator[Any]:
+    packed = Round.objects.filter(run=run, **{f"{column}__isnull": False}).order_by("k")
+    for body in packed.values_list(column, flat=True).iterator(chunk_size=200):
+        yield from msgspec.msgpack.decode(bytes(body))
+
+
+def recorded_buckets(folder: str) -> tuple[int, str]:
+    """Return how many buckets the shards have recorded, each counted once, and their hash.
+
+    A shard that was taken over may have written a bucket twice; the copies must be equal.
+
+    Raises:
+        RunFailed: two different rows for one bucket of one symbol.
+    """
+    if not folder:
+        return 0, ""
+    from shards.buckets import BUCKET_ROW, bucket_hash, bucket_rows  # noqa: PLC0415 - loads numba
+
+    size = BUCKET_ROW.itemsize
+    parts = [
+        np.frombuffer(data[: len(data) // size * size], BUCKET_ROW)
+        for data in (path.read_bytes() for path in sorted(Path(folder).glob("buckets-*.rows")))
+    ]
+    rows = bucket_rows(parts)
+    again = (rows["k"][1:] == rows["k"][:-1]) & (rows["symbol"][1:] == rows["symbol"][:-1])
+    if any(rows[i].tobytes() != rows[i + 1].tobytes() for i in np.flatnonzero(again)):
+        raise RunFailed("two shards disagree about a bucket")
+    return int(rows.size - again.sum()), bucket_hash(rows)
+
+
+def elapsed_since(run: Run) -> float:
+    """Return the run's age on the host's clock, seconds."""
+    return max(0.0, time.time() - run.started_at.timestamp())

@@ -1,0 +1,247 @@
+"""A position is protected when live orders at the venue cover exactly its shares — looked up there,
+not believed. (Design: trigger 5.7, 6.3; reliability 3.10.)
+"""
+
+from decimal import Decimal
+
+from execution.brokers.port import BrokerError, BrokerOrder
+from execution.domain import bracket
+from execution.domain import orders as domain
+from execution.hub.desk import LIVE, MS, SECOND, Desk, legs_of
+from execution.models import Order, Trade
+from execution.services import journal, moves, trades
+from execution.services.moves import OrderStatus as Status
+from execution.services.moves import TradeState as T
+
+DUST_USD = Decimal(200)
+HARD_CLOSE_NS = 10 * SECOND
+LOOK_AGAIN_NS = SECOND
+OCO_TRIES_MAX = 2
+DEAD_LEGS = frozenset({"canceled", "expired", "rejected", "filled", "replaced", "done_for_day"})
+
+
+def protect(desk: Desk, trade: Trade) -> str | None:
+    """Verify or restore the protection of an open trade.
+
+    Returns: None when it is protected or will be; a word when the position must be closed instead.
+    """
+    parent = _parent(trade)
+    if parent is not None:
+        try:
+            seen = desk.broker.order(str(parent.broker_id))
+        except BrokerError as exc:
+            desk.unsettled.add(trade.pk)
+            desk.note(
+                "order", f"cannot verify protection of {trade.symbol}: {exc}", level="warning"
+            )
+            return _too_late(desk, trade)
+        if seen is not None:
+            _take_over(desk, parent, seen)
+            trade.refresh_from_db()
+            if trade.held <= 0:
+                return None
+            if covers(seen, trade.held):
+                return _protected(desk, trade)
+    return _restore(desk, trade, parent)
+
+
+def covers(seen: BrokerOrder, shares: int) -> bool:
+    """Do live take-profit and stop-loss orders each cover exactly these shares?"""
+    live = [leg for leg in legs_of(seen) if leg.status not in DEAD_LEGS and leg.side == "sell"]
+    ids = {leg.id for leg in live}
+    live = [leg for leg in live if leg.replaces not in ids]  # a replacement still on its way
+    limits = [leg for leg in live if leg.stop_price is None]
+    stops = [leg for leg in live if leg.stop_price is not None]
+    return all(
+        len(group) == 1 and group[0].quantity - group[0].filled_quantity == shares
+        for group in (limits, stops)
+    )
+
+
+def covered_here(desk: Desk, trade: Trade) -> bool:
+    """Do our own rows say that both sides are live? Cheap; decides only whether to look."""
+    live = {order.purpose for order in desk.live_orders(trade, "tp", "o", "sl")}
+    return "sl" in live and bool(live & {"tp", "o"})
+
+
+def reanchor(desk: Desk, trade: Trade) -> None:
+    """Move both legs to the planned distances from the real fill price; never a wider stop."""
+    if trade.reanchored:
+        return
+    fill = trade.entry_value / trade.filled_quantity
+    Trade.objects.filter(pk=trade.pk).update(reanchored=True)
+    legs = bracket.reanchored(fill, _planned(trade), trade.exit_parameters)
+    if legs is None:
+        return
+    target, stop = legs
+    done = [
+        _moved(desk, trade, ("tp", "o"), limit=target),
+        _moved(desk, trade, ("sl",), stop=stop),
+    ]
+    if done[0]:
+        trade.take_profit = target
+    if done[1]:
+        trade.stop_loss = stop
+    trade.version += 1
+    trade.save(update_fields=["take_profit", "stop_loss", "version"])
+    desk.note(
+        "order",
+        f"{trade.symbol}: legs moved to the fill at {fill:.4f}",
+        target=str(trade.take_profit),
+        stop=str(trade.stop_loss),
+    )
+
+
+def _planned(trade: Trade) -> bracket.Bracket:
+    plan = trade.exit_parameters["plan"]
+    return bracket.Bracket(
+        limit=trade.limit,
+        take_profit=trade.take_profit,
+        stop_loss=trade.stop_loss,
+        take_profit_percent=plan["take_profit_percent"],
+        stop_loss_percent=plan["stop_loss_percent"],
+    )
+
+
+def _legs_at(trade: Trade, fill: Decimal) -> tuple[Decimal, Decimal]:
+    """Return take-profit and stop-loss at the planned percentages from the fill."""
+    plan = trade.exit_parameters["plan"]
+    return bracket.legs(fill, plan["take_profit_percent"], plan["stop_loss_percent"])
+
+
+def _moved(
+    desk: Desk,
+    trade: Trade,
+    purposes: tuple[str, ...],
+    *,
+    limit: Decimal | None = None,
+    stop: Decimal | None = None,
+) -> bool:
+    """PATCH one leg; a leg that is there already needs none, a refusal is asked once more."""
+    for order in desk.live_orders(trade, *purposes)[-1:]:
+        if (limit is not None and order.limit == limit) or (
+            stop is not None and order.stop == stop
+        ):
+            return True
+        for _ in range(2):
+            outcome = journal.replace(
+                order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns(), limit=limit, stop=stop
+            )
+            if outcome != "refused":
+                return outcome == "confirmed"
+    return False
+
+
+def _parent(trade: Trade) -> Order | None:
+    """Return the order whose legs should be protecting now: the newest OCO, else a full entry."""
+    oco = trade.orders.filter(purpose="o", broker_id__isnull=False).order_by("-pk").first()
+    if oco is not None and oco.status in moves.LIVE:
+        return oco
+    entry = trade.orders.get(purpose="e")
+    return entry if entry.status == Status.FILLED and entry.broker_id else None
+
+
+def _take_over(desk: Desk, parent: Order, seen: BrokerOrder) -> None:
+    now = desk.now_ns()
+    applied = journal.absorb(parent, seen, now_ns=now)
+    desk.fills_missing |= applied.fills_missing
+    for leg in seen.legs:
+        row = journal.find(desk.run.pk, leg)
+        if row is not None and row.pk != parent.pk:
+            desk.fills_missing |= journal.absorb(row, leg, now_ns=now).fills_missing
+
+
+def _protected(desk: Desk, trade: Trade) -> None:
+    late = desk.now_ns() - (trade.naked_since_ns or desk.now_ns())
+    trade = trades.note_protected(trade, desk.now_ns())
+    desk.note(
+        "trade",
+        f"{trade.symbol}: {trade.held} shares protected at {trade.stop_loss} / {trade.take_profit}",
+        naked_ms=late // MS,
+        level="alarm" if late > 5 * SECOND else "info",
+    )
+    reanchor(desk, trade)
+
+
+def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
+    """Attach an OCO for exactly the shares held; without success in time, close."""
+    entry = trade.orders.get(purpose="e")
+    legs_to_come = parent is not None and parent.purpose == "e" and trade.protect_tries == 0
+    if legs_to_come and _within(desk, trade):
+        return None  # the legs of a full entry come alive by themselves; look again soon
+    if trade.held * (trade.entry_value / trade.filled_quantity) < DUST_USD and not parent:
+        return "dust"
+    if trade.orders.filter(purpose="o", status=Status.UNKNOWN).exists():
+        return _too_late(desk, trade)
+    if trade.protect_tries >= OCO_TRIES_MAX or _too_late(desk, trade):
+        return "unprotected"
+    if _legs_in_the_way(desk, trade):
+        return None
+    return _attach_oco(desk, trade, entry)
+
+
+def _legs_in_the_way(desk: Desk, trade: Trade) -> bool:
+    """Cancel live sells that cover the wrong number of shares; an OCO needs them free."""
+    live = desk.live_orders(trade)
+    for order in live:
+        if order.broker_id and order.cancel_requested_ns is None:
+            journal.cancel(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
+    return bool(live)
+
+
+def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
+    seq = trade.orders.filter(purpose="o").count() + 1
+    target, stop = _legs_at(trade, trade.entry_value / trade.filled_quantity)
+    order = journal.intend(
+        trade,
+        purpose="o",
+        client_order_id=domain.client_order_id(
+            trade.account_number, trade.day, trade.slot, trade.try_no, f"o{seq}"
+        ),
+        epoch=desk.epoch,
+        now_ns=desk.now_ns(),
+        side="sell",
+        type="limit",
+        quantity=trade.held,
+        limit=target,
+        take_profit=target,
+        stop_loss=stop,
+        time_in_force=entry.time_in_force,
+    )
+    order = journal.submit(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
+    Trade.objects.filter(pk=trade.pk).update(
+        protect_tries=trade.protect_tries + 1, take_profit=target, stop_loss=stop, reanchored=True
+    )
+    if order.status == Status.REFUSED:
+        desk.note("order", f"{trade.symbol}: OCO refused: {order.reason}", level="alarm")
+        trade.refresh_from_db()
+        return "unprotected" if trade.protect_tries >= OCO_TRIES_MAX else protect(desk, trade)
+    desk.note("order", f"{trade.symbol}: OCO for {trade.held} shares", target=str(target))
+    if order.status == Status.UNKNOWN:
+        desk.unsettled.add(trade.pk)
+        return None
+    trade.refresh_from_db()
+    seen = desk.broker.order(str(order.broker_id))
+    if seen is not None and covers(seen, trade.held):
+        _protected(desk, trade)
+    return None
+
+
+def _within(desk: Desk, trade: Trade) -> bool:
+    deadline = int(trade.exit_parameters.get("protect_deadline_ms", 2000)) * MS
+    return desk.now_ns() < (trade.naked_since_ns or desk.now_ns()) + deadline
+
+
+def _too_late(desk: Desk, trade: Trade) -> str | None:
+    since = trade.naked_since_ns or desk.now_ns()
+    return "unprotected" if desk.now_ns() - since >= HARD_CLOSE_NS else None
+
+
+def wake_ns(trade: Trade, now_ns: int) -> int | None:
+    """Return when an unprotected trade must be looked at again."""
+    if trade.state != T.UNPROTECTED:
+        return None
+    return now_ns + LOOK_AGAIN_NS // 4
+
+
+__all__ = ["LIVE", "covered_here", "covers", "protect", "reanchor", "wake_ns"]

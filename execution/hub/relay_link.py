@@ -1,0 +1,115 @@
+"""The hub's seat at the relay: opens the upstream, brings the market clock and a few quotes.
+
+The hub needs no engine and no kernels: it subscribes to the quotes of candidates and open
+positions only, so plain msgpack is fast enough.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgpack
+from relay.client import RelayClient
+
+logger = logging.getLogger(__name__)
+
+
+class Nbbo(NamedTuple):
+    """A quote as the hub saw it; prices as on the wire."""
+
+    bid: float
+    ask: float
+    bid_size: int
+    ask_size: int
+    ts_ns: int
+
+
+class RelayLink:
+    """Post ("relay", (state, reason)), ("upstream", message), ("clock", ns); keep quotes."""
+
+    def __init__(
+        self, *, url: str, key: str, secret: str, post: Callable[..., None], clock: bool = True
+    ) -> None:
+        self._post = post
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wanted: tuple[str, ...] = ()
+        self.quotes: dict[str, Nbbo] = {}  # written by the link's thread, read by the coordinator
+        self.client = RelayClient(
+            url,
+            key,
+            secret,
+            extensions=("clock",) if clock else (),
+            on_frame=self._on_frame,
+            on_state=lambda state, reason="": post("relay", (state, reason)),
+        )
+        self._thread = threading.Thread(target=self._run, name="hub-relay", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        loop = self._loop
+        if loop is None or not self._thread.is_alive():
+            return
+        future = asyncio.run_coroutine_threadsafe(self.client.close(), loop)
+        try:
+            future.result(2)
+        except (TimeoutError, asyncio.CancelledError):
+            pass
+        self._thread.join(3)
+
+    def open_upstream(self, key: str, secret: str) -> None:
+        """Ask the relay to open the venue's feed; the keys go over this channel only."""
+        self._in_loop(
+            self.client.send,
+            {"action": "upstream", "command": "open", "key": key, "secret": secret},
+        )
+
+    def want_quotes(self, symbols: Iterable[str]) -> None:
+        """Subscribe to the quotes of exactly these symbols."""
+        wanted = tuple(sorted(set(symbols)))
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._in_loop(lambda: self.client.subscribe(quotes=wanted))
+
+    def _in_loop(self, call: Callable[..., Any], *args: Any) -> None:
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception as exc:  # the coordinator must hear of it, whatever it is
+            logger.exception("the relay link ended")
+            self._post("relay", ("dead", repr(exc)))
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self.client.run()
+
+    def _on_frame(self, frame: bytes) -> None:
+        for message in msgpack.unpackb(frame, timestamp=0, strict_map_key=False):
+            kind = message.get("T")
+            if kind == "clock":
+                self._post("clock", int(message["t"]))
+            elif kind == "q":
+                self.quotes[message["S"]] = _nbbo(message)
+            elif kind == "upstream":
+                self._post("upstream", message)
+            elif kind == "error":
+                self._post("relay", ("error", str(message.get("msg", ""))))
+
+
+def _nbbo(message: dict[str, Any]) -> Nbbo:
+    stamp = message.get("t")
+    ts_ns = stamp.to_unix_nano() if isinstance(stamp, msgpack.Timestamp) else int(stamp or 0)
+    return Nbbo(
+        bid=float(message.get("bp") or 0),
+        ask=float(message.get("ap") or 0),
+        bid_size=int(message.get("bs") or 0),
+        ask_size=int(message.get("as") or 0),
+        ts_ns=ts_ns,
+    )

@@ -1,0 +1,245 @@
+"""Closes the round of a bucket: freezes what its decision may look at, stores it, hands it on.
+
+A round with candidates is stored with its packed inputs before the task that decides it is sent,
+so a lost task, a second one, or a crash in between all end in the same decision. Rounds without
+candidates are decided on the spot and written in batches.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.db.models import Q
+
+from execution import selectors
+from execution.brokers.port import AccountSnapshot, BrokerError
+from execution.domain.orders import OrderStatus
+from execution.domain.rounds import Exposure, IndexState, RoundInput, SymbolFacts
+from execution.hub.desk import Desk
+from execution.models import Order, Round, RoundState, Run, Trade
+from execution.services import trades
+from execution.services.moves import TradeState as T
+from signals.confidence.index import IndexBook
+from signals.messages import Gravity, IndexBucket, Report
+
+BATCH_MAX = 200
+INDEX_ROUNDS = 400  # more than the index book keeps
+_packer = msgspec.msgpack.Encoder()
+
+
+@dataclass(kw_only=True)
+class Vitals:
+    """How the hub itself is doing, as the gates ask."""
+
+    stream_connected: bool = True
+    relay_lag_ms: float | None = 0.0
+    clock_skew_ms: float | None = 0.0
+    api_calls_left: int | None = None
+    external_symbols: frozenset[str] = frozenset()  # held or ordered by somebody else
+    doubt: str = ""  # why entries are locked, "" when they are not
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """Args: kill_level: the switch as it stands now; vitals: asked at each close."""
+
+    desk: Desk
+    parameters: dict[str, Any]
+    params_version: int
+    kill_level: Callable[[], str]
+    vitals: Callable[[], Vitals]
+    last_k: int | None = None
+    index: IndexBook = field(default_factory=IndexBook)
+    _batch: list[Round] = field(default_factory=list)
+    _account: AccountSnapshot | None = None
+    _account_ns: int = 0
+
+    def restore(self) -> None:
+        """Rebuild from the database what the next round needs of the last ones."""
+        run = self.desk.run
+        recent = list(Round.objects.filter(run=run).order_by("-k")[:INDEX_ROUNDS])
+        self.last_k = recent[0].k if recent else None
+        for row in reversed(recent):
+            for symbol, (close, mid, ts_ns) in sorted(row.index.items()):
+                self.index.add(
+                    IndexBucket(symbol=symbol, k=row.k, close=close, mid=mid, ts_ns=ts_ns)
+                )
+
+    def close(self, k: int, reports: Sequence[Report], n_expected: int) -> bool:
+        """Close round k with these reports; True when a decision task is owed.
+
+        The last bucket decides: an older one is stored, never decided again.
+        """
+        now = self.desk.now_ns()
+        row = self._row(k, reports, n_expected, now)
+        candidates = sorted(
+            (c for report in reports for c in report.candidates), key=lambda c: c.symbol
+        )
+        self.last_k = k
+        if not candidates:
+            self._batch.append(row)
+            if len(self._batch) >= BATCH_MAX:
+                self.flush()
+            return False
+        self.flush()
+        inputs = self._inputs(k, reports, tuple(candidates), n_expected, row.coverage)
+        row.inputs = _packer.encode(inputs)
+        row.n_shadow = sum(c.shadow for c in candidates)
+        row.n_candidates = len(candidates) - row.n_shadow
+        row.state, row.decided_at = RoundState.CLOSED, None
+        row.save(force_insert=True)
+        return True
+
+    def flush(self) -> None:
+        """Make the rounds without candidates durable."""
+        if self._batch:
+            Round.objects.bulk_create(self._batch, ignore_conflicts=True)
+            self._batch = []
+
+    def forget_account(self) -> None:
+        self._account = None
+
+    # --- freezing the inputs ----------------------------------------------------------------------
+    def _row(self, k: int, reports: Sequence[Report], n_expected: int, now_ns: int) -> Round:
+        seen: dict[str, tuple[float, float | None, int]] = {}
+        for bucket in sorted((b for r in reports for b in r.index), key=lambda b: b.symbol):
+            self.index.add(bucket)
+            seen[bucket.symbol] = (bucket.close, bucket.mid, bucket.ts_ns)
+        n_symbols = sum(r.n_symbols for r in reports)
+        return Round(
+            run=self.desk.run,
+            k=k,
+            state=RoundState.DECIDED,
+            closed_ns=now_ns,
+            params_version=self.params_version,
+            n_symbols=n_symbols,
+            births=sum(r.births for r in reports),
+            prints=sum(r.prints for r in reports),
+            late_prints=sum(r.late_prints for r in reports),
+            coverage=n_symbols / n_expected if n_expected else float(bool(reports)),
+            flags=sorted({flag for r in reports for flag in r.flags}),
+            index=seen,
+            decided_at=datetime.now(UTC),
+        )
+
+    def _inputs(
+        self,
+        k: int,
+        reports: Sequence[Report],
+        candidates: tuple[Any, ...],
+        n_expected: int,
+        coverage: float,
+    ) -> RoundInput:
+        run, vitals = self.desk.run, self.vitals()
+        account = self._account_now(any(not c.shadow for c in candidates))
+        day = selectors.trading_day(run)
+        pnl = None if account is None else account.equity - account.last_equity
+        active = list(trades.active(run))
+        return RoundInput(
+            run=run.pk,
+            k=k,
+            now_ns=self.desk.now_ns(),
+            params_version=self.params_version,
+            mode=str(self.parameters["alpaca_trading_mode"]),
+            day=run.day,
+            open_ns=run.open_ns,
+            close_ns=run.close_ns,
+            candidates=candidates,
+            coverage=coverage,
+            n_symbols=sum(r.n_symbols for r in reports),
+            n_expected=n_expected,
+            universe=frozenset(run.universe),
+            account=account,
+            account_as_of_ns=self._account_ns,
+            exposures=tuple(_exposure(trade) for trade in active),
+            busy_symbols=frozenset(t.symbol for t in active) | vitals.external_symbols,
+            reserved_usd=_reserved(run),
+            day_pnl=pnl,
+            daily_loss_latched=self._loss_latched(pnl, account),
+            trades_today=day.trades,
+            take_profits_today=day.take_profits,
+            consecutive_losses=day.consecutive_losses,
+            last_exit_ns=day.last_exit_ns,
+            symbols={
+                c.symbol: SymbolFacts(
+                    trades_today=day.trades_of.get(c.symbol, 0),
+                    last_exit_ns=day.last_exit_of.get(c.symbol),
+                )
+                for c in candidates
+            },
+            kill_switch=self.kill_level(),
+            stream_connected=vitals.stream_connected,
+            unresolved_order=bool(vitals.doubt) or selectors.has_unresolved_order(run),
+            unprotected=any(trade.state in (T.UNPROTECTED, T.PARTIAL) for trade in active),
+            mixed_versions=any(r.params_version != self.params_version for r in reports),
+            relay_lag_ms=vitals.relay_lag_ms,
+            clock_skew_ms=vitals.clock_skew_ms,
+            api_calls_left=vitals.api_calls_left,
+            gravity=_summed(reports),
+            index=self._index_states(),
+        )
+
+    def _account_now(self, wanted: bool) -> AccountSnapshot | None:
+        """Read the account when somebody may fire; without an answer there are no entries."""
+        if wanted:
+            try:
+                self._account = self.desk.broker.account()
+                self._account_ns = self.desk.now_ns()
+            except BrokerError as exc:
+                self.desk.note("round", f"no account data: {exc}", level="warning")
+                self._account = None
+        return self._account
+
+    def _loss_latched(self, pnl: Decimal | None, account: AccountSnapshot | None) -> bool:
+        """Latch the day's loss limit: it does not open again when an open loss recovers."""
+        run = self.desk.run
+        if run.latches.get("daily_loss"):
+            return True
+        if pnl is None or account is None:
+            return False
+        limit = account.last_equity * Decimal(str(self.parameters["max_daily_loss_percent"])) / 100
+        if pnl > -limit:
+            return False
+        run.latches = {**run.latches, "daily_loss": True}
+        Run.objects.filter(pk=run.pk).update(latches=run.latches)
+        self.desk.note("round", f"daily loss limit: {pnl:.2f} USD", level="alarm")
+        return True
+
+    def _index_states(self) -> dict[str, IndexState]:
+        return {
+            symbol: IndexState(
+                symbol=symbol,
+                as_of_ns=series.as_of_ns,
+                last_k=series.last_k,
+                return_5m_percent=series.return_percent(60),
+                sigma_5m_percent=series.sigma_5m_percent(),
+                closes=tuple(series.closes),
+            )
+            for symbol, series in sorted(self.index.series.items())
+            if series.closes
+        }
+
+
+def _exposure(trade: Trade) -> Exposure:
+    shares = trade.held or trade.quantity
+    entry = trade.entry_value / trade.filled_quantity if trade.filled_quantity else trade.limit
+    return Exposure(symbol=trade.symbol, quantity=shares, entry=entry, stop=trade.stop_loss)
+
+
+def _reserved(run: Run) -> Decimal:
+    waiting = Order.objects.filter(run=run, purpose="e").filter(
+        Q(status=OrderStatus.INTENT) | Q(status=OrderStatus.SENDING)
+    )
+    return sum((o.quantity * (o.limit or o.trade.limit) for o in waiting), Decimal(0))
+
+
+def _summed(reports: Sequence[Report]) -> Gravity:
+    return Gravity(
+        n=sum(r.gravity.n for r in reports),
+        n_up2=sum(r.gravity.n_up2 for r in reports),
+        w=sum(r.gravity.w for r in reports),
+        w_up2=sum(r.gravity.w_up2 for r in reports),
+    )

@@ -1,0 +1,344 @@
+"""The start-up sequence of DESIGN 4: each step is a row that says how far it is and why not.
+
+A step either returns (done) or raises `StepBlocked`; it is tried again with back-off for as long
+as it takes. After a restart the same steps rebuild everything from the database.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections
+
+from accounts import services as books
+from execution.brokers.port import BrokerAsset, BrokerError, TradingDay
+from execution.errors import LeaseLost, StepBlocked
+from execution.hub.coordinator import Coordinator
+from execution.hub.day_end import DayEnd
+from execution.hub.desk import Desk
+from execution.hub.exit_desk import ExitDesk
+from execution.hub.lockstep import LockstepLink
+from execution.hub.relay_link import RelayLink
+from execution.hub.rounds import Rounds
+from execution.hub.shard_desk import ShardDesk
+from execution.hub.trader import Trader
+from execution.hub.updates import UpdatesStream
+from execution.models import RunState
+from execution.services import lease, runs
+from signals import selectors as parameter_selectors
+from signals import services as parameter_services
+from signals.session import day_of
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+WAIT_S = 0.25
+UPSTREAM_AGAIN_S = 5.0
+PACED_AFTER_S = 2.0
+INDEX_SYMBOLS = ("SPY", "QQQ", "IWM", "VIXY")
+ETF_WORDS = (" ETF", " TRUST, SERIES", "PROSHARES", "ISHARES", "SPDR")
+
+
+class Startup:
+    """Runs the steps in order against one coordinator."""
+
+    def __init__(self, hub: Coordinator) -> None:
+        self.hub = hub
+        self._asked_upstream = float("-inf")
+        self._attached_at = hub.mono()
+        self.steps: tuple[tuple[str, Callable[[], str | None]], ...] = (
+            ("lease", self.take_lease),
+            ("relay", self.reach_relay),
+            ("upstream", self.open_upstream),
+            ("account", self.read_account),
+            ("updates", self.listen_to_updates),
+            ("clock", self.find_clock),
+            ("reconcile", self.reconcile),
+            ("universe", self.read_universe),
+            ("shards", self.assign_shards),
+            ("rounds", self.resume),
+        )
+
+    def run(self) -> None:
+        """Go through all steps; returns when rounds may begin.
+
+        Raises:
+            Stopping, LeaseLost: as `Coordinator.pump`.
+        """
+        hub = self.hub
+        self._with_database(lambda: self._begin())
+        for name, step in self.steps:
+            self._until_done(name, step)
+        hub.state = "running"
+        runs.update_run(hub.run, state=RunState.RUNNING)
+        hub.note("startup", "all steps hold: rounds begin", mode=hub.run.mode)
+
+    def _begin(self) -> None:
+        self.hub.run = runs.open_run(self.hub.config.run_id)
+        runs.plan_steps(self.hub.run, tuple(name for name, _ in self.steps))
+
+    def _with_database(self, call: Callable[[], None]) -> None:
+        """The database may come up after us."""
+        for attempt in range(10**6):
+            try:
+                return call()
+            except DatabaseError:
+                logger.warning("the database does not answer", exc_info=attempt == 0)
+                close_old_connections()
+                self.hub.pump(lambda: False, BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+        return None
+
+    def _until_done(self, name: str, step: Callable[[], str | None]) -> None:
+        hub, failures = self.hub, 0
+        runs.set_step(hub.run, name, "running")
+        while True:
+            try:
+                said = step()
+            except (StepBlocked, BrokerError, DatabaseError) as exc:
+                waiting = isinstance(exc, StepBlocked) and exc.waiting
+                self._show_blocked(name, str(exc) or type(exc).__name__)
+                pause = WAIT_S if waiting else BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+                failures += 1
+                hub.pump(lambda: False, pause)
+                continue
+            runs.set_step(hub.run, name, "done", said or "")
+            return
+
+    def _show_blocked(self, name: str, reason: str) -> None:
+        try:
+            if runs.set_step(self.hub.run, name, "blocked", reason):
+                self.hub.note("startup", f"{name}: {reason}", level="warning")
+        except DatabaseError:
+            close_old_connections()
+
+    # --- 1, 2: the relay and its upstream --------------------------------------------------------
+    def take_lease(self) -> str:
+        hub = self.hub
+        try:
+            hub.epoch = lease.take(hub.holder)
+        except LeaseLost as exc:
+            raise StepBlocked(str(exc), waiting=True) from exc
+        hub._lease_at = hub.mono()
+        return f"epoch {hub.epoch}"
+
+    def reach_relay(self) -> str:
+        hub, config = self.hub, self.hub.config
+        if hub.relay is None:
+            hub.relay = RelayLink(
+                url=config.relay_url,
+                key=config.relay_key,
+                secret=config.relay_secret,
+                post=hub.inbox.post,
+            )
+            hub.relay.start()
+        state, reason = hub.relay_state
+        if state not in READY_RELAY:
+            raise StepBlocked(reason or state or "connecting to the relay", waiting=True)
+        return config.relay_url
+
+    def open_upstream(self) -> str:
+        hub, config = self.hub, self.hub.config
+        state = str(hub.upstream.get("state", ""))
+        if state == "open":
+            return str(hub.upstream.get("feed", ""))
+        if hub.relay is not None and hub.mono() - self._asked_upstream >= UPSTREAM_AGAIN_S:
+            self._asked_upstream = hub.mono()
+            hub.relay.open_upstream(config.broker_key, config.broker_secret)
+        reason = str(hub.upstream.get("reason") or state or "asked the relay to open the feed")
+        raise StepBlocked(reason, waiting=True)
+
+    # --- 3: the account, its updates, the clock, agreement ---------------------------------------
+    def read_account(self) -> str:
+        hub = self.hub
+        version, values = self._parameters()
+        account = hub.broker.account()
+        self._allow(account.status, str(values["alpaca_trading_mode"]))
+        clock = hub.broker.clock()
+        day = self._trading_day(clock.ts_ns)
+        if not hub.run.account_number:
+            runs.update_run(hub.run, account_number=account.number, opening_cash=account.cash)
+        elif hub.run.account_number != account.number:
+            raise StepBlocked(
+                f"run {hub.run.pk} belongs to account {hub.run.account_number},"
+                f" the keys open {account.number}"
+            )
+        runs.update_run(hub.run, day=day.day, open_ns=day.open_ns, close_ns=day.close_ns)
+        hub.use_parameters(version, values)
+        books.open_account(
+            number=account.number,
+            run_id=hub.run.pk,
+            cash=hub.run.opening_cash,
+            session_date=day.day,
+            ts_ns=clock.ts_ns,
+            mode=hub.run.mode if hub.run.mode in ("shadow", "live") else "paper",
+        )
+        self._build()
+        return f"{account.number}, {account.cash} USD"
+
+    def _parameters(self) -> tuple[int, dict[str, Any]]:
+        """Return the set that counts; the defaults become version 1, so that orders can name it."""
+        version, values = parameter_selectors.active_parameters()
+        if version == 0:
+            version = parameter_services.save_parameters(
+                values=values, author="hub", comment="defaults", base_version=0
+            )
+            parameter_services.activate(version, author="hub")
+        return version, dict(values)
+
+    def _allow(self, status: str, mode: str) -> None:
+        if status != "ACTIVE":
+            raise StepBlocked(f"the account is {status}")
+        account_mode = self.hub.config.account_mode(mode)
+        if account_mode == "live_not_allowed":
+            raise StepBlocked("these are live keys and live trading is not switched on in words")
+        if mode not in ("off", account_mode):
+            raise StepBlocked(
+                f"trading mode is {mode}, the account behind the keys is {account_mode}"
+            )
+
+    def _trading_day(self, now_ns: int) -> TradingDay:
+        today = day_of(now_ns)
+        days = self.hub.broker.calendar(today, today + timedelta(days=10))
+        coming = [day for day in days if day.close_ns > now_ns or day.day == today]
+        if not coming:
+            raise StepBlocked(f"the calendar has no trading day from {today} on")
+        return min(coming, key=lambda day: day.day)
+
+    def _build(self) -> None:
+        """Make the parts that need the run's row; a second pass of the step keeps them."""
+        hub = self.hub
+        hub.desk = Desk(
+            run=hub.run,
+            broker=hub.broker,
+            epoch=hub.epoch,
+            now_ns=hub.clock.now_ns,
+            bid_of=hub.bid_of,
+        )
+        hub.trader = Trader(desk=hub.desk, mono=hub.mono)
+        hub.exit_desk = ExitDesk(trader=hub.trader)
+        values = hub.run.parameters[str(hub.run.parameters_version)]
+        hub.rounds = Rounds(
+            desk=hub.desk,
+            parameters=values,
+            params_version=hub.run.parameters_version,
+            kill_level=hub.kill_level,
+            vitals=hub.vitals,
+        )
+        hub.day_end = DayEnd(trader=hub.trader, parameters=lambda: hub.rounds.parameters)
+        hub.shard_desk = ShardDesk(
+            run=hub.run,
+            send=hub.send,
+            beats=hub.beats,
+            mono=hub.mono,
+            lockstep=bool(hub.config.lockstep_url),
+            record_dir=hub.config.record_dir or None,
+            parameters=values,
+            params_version=hub.run.parameters_version,
+        )
+        hub.rounds.restore()
+
+    def listen_to_updates(self) -> None:
+        hub, config = self.hub, self.hub.config
+        if hub.updates is None:
+            hub.updates = UpdatesStream(
+                url=config.stream_url,
+                key=config.broker_key,
+                secret=config.broker_secret,
+                post=hub.inbox.post,
+            )
+            hub.updates.start()
+        if not hub.stream_up:
+            raise StepBlocked("connecting to trade_updates", waiting=True)
+
+    def find_clock(self) -> str:
+        """Meet the venue's lock-step, or take the tape's clock; live, the host's."""
+        hub, config = self.hub, self.hub.config
+        if config.lockstep_url and hub.lockstep is None:
+            hub.lockstep = LockstepLink(
+                url=config.lockstep_url,
+                key=config.broker_key,
+                secret=config.broker_secret,
+                post=hub.inbox.post,
+                grace_ms=int(hub.rounds.parameters["lateness_grace_ms"]),
+            )
+            hub.lockstep.start()
+        if not config.lockstep_url and not hub.upstream.get("clock"):
+            hub.clock.follow_host()
+        if hub.stop is not None and hub.stop.n >= 0:
+            hub.clock.stop_at(hub.stop.t_ns)
+            runs.update_run(hub.run, lockstep=True)
+            return f"lock-step, stop {hub.stop.n}"
+        if hub.lockstep is not None and not hub.clock.known:
+            self._ask_for_paced_time()
+        if not hub.clock.known:
+            raise StepBlocked(hub.lockstep_state or "waiting for the market clock", waiting=True)
+        return hub.clock.source
+
+    def _ask_for_paced_time(self) -> None:
+        """A paced tape stands still, without stops, until the shards subscribe: ask the venue."""
+        hub = self.hub
+        if hub.lockstep_state != "attached":
+            self._attached_at = hub.mono()
+        elif hub.mono() - self._attached_at >= PACED_AFTER_S:
+            hub.clock.tape_at(hub.broker.clock().ts_ns)
+
+    def reconcile(self) -> str:
+        hub = self.hub
+        if not hub._reconcile():
+            raise StepBlocked("; ".join(hub._differences) or "the broker does not answer")
+        return "books and broker agree"
+
+    # --- 4, 5: who watches what ------------------------------------------------------------------
+    def read_universe(self) -> str:
+        hub = self.hub
+        if not hub.run.universe:
+            values = hub.rounds.parameters
+            chosen = sorted(
+                asset.symbol
+                for asset in hub.broker.assets()
+                if wanted(asset, with_etfs=bool(values["universe_include_etfs"]))
+            )
+            if not chosen:
+                raise StepBlocked("the broker lists no tradable asset")
+            runs.update_run(hub.run, universe=chosen)
+        return f"{len(hub.run.universe)} symbols"
+
+    def assign_shards(self) -> str:
+        """Give letters to the shards that live; after a restart, to the ones that had them."""
+        hub, desk = self.hub, self.hub.shard_desk
+        if not hub.run.assignments:
+            alive = sorted(hub.beats())
+            if len(alive) < hub.config.shards:
+                raise StepBlocked(
+                    f"{len(alive)} of {hub.config.shards} shards answer", waiting=True
+                )
+            desk.choose(alive)
+        desk.assign_where_owed()
+        hub.barrier.shards = desk.shards
+        if desk.waiting_for:
+            waiting = ", ".join(map(str, desk.waiting_for))
+            raise StepBlocked(f"waiting for shards {waiting}", waiting=True)
+        return f"{len(desk.shards)} shards"
+
+    # --- 6: go on where we were ------------------------------------------------------------------
+    def resume(self) -> None:
+        hub = self.hub
+        hub.sweep()
+        hub._settle()
+        if hub.rounds.last_k is not None:
+            stop = hub.stop.n if hub.stop is not None and hub.stop.n >= 0 else None
+            hub.shard_desk.ask_again(hub.rounds.last_k + 1, stop, sorted(hub.shard_desk.shards))
+
+
+READY_RELAY = ("open", "subscribed")
+
+
+def wanted(asset: BrokerAsset, *, with_etfs: bool) -> bool:
+    """May we enter this asset at all? Thresholds on price and volume are gates, not this."""
+    if not asset.tradable or asset.status != "active" or "ipo" in asset.attributes:
+        return False
+    if with_etfs:
+        return True
+    name = asset.name.upper()
+    return asset.symbol not in INDEX_SYMBOLS and not any(word in name for word in ETF_WORDS)

@@ -1,0 +1,84 @@
+"""The account's `trade_updates`, through the official stream class in a thread of its own."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from alpaca.trading.stream import TradingStream
+
+from execution.brokers import wire
+
+logger = logging.getLogger(__name__)
+
+
+class _Stream(TradingStream):
+    """Tells when it listens and when it does not; the SDK keeps that to itself."""
+
+    def __init__(self, *args: Any, notice: Callable[[str], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._notice = notice
+
+    async def _dispatch(self, msg: dict[str, Any]) -> None:
+        if msg.get("stream") == "listening":
+            streams = (msg.get("data") or {}).get("streams") or []
+            self._notice("up" if "trade_updates" in streams else "down")
+            return
+        await super()._dispatch(msg)
+
+    async def close(self) -> None:
+        self._notice("down")
+        await super().close()
+
+
+class UpdatesStream:
+    """Post ("update", TradeUpdate) in the order of arrival and ("stream", "up" | "down")."""
+
+    def __init__(self, *, url: str, key: str, secret: str, post: Callable[..., None]) -> None:
+        self._post = post
+        self._stream = _Stream(
+            key, secret, raw_data=True, url_override=url, notice=lambda s: post("stream", s)
+        )
+        self._stream._reconnect_min_backoff = 0.25
+        self._stream._reconnect_max_backoff = 5.0
+        self._stream.subscribe_trade_updates(self._receive)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="hub-updates", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End at once; the SDK's own stop would wait for its next five-second look."""
+        if self._loop is not None and self._task is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._thread.join(3)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            logger.exception("the trade_updates thread ended")
+            self._post("stream", "down")
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        try:
+            await self._stream._run_forever()
+        finally:
+            await self._stream.close()
+
+    async def _receive(self, message: dict[str, Any]) -> None:
+        """Hand one event on; one we cannot read is a reason to reconcile, not to die."""
+        try:
+            update = wire.trade_update(message["data"])
+        except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+            logger.warning("unreadable trade update", extra={"error": repr(exc)})
+            self._post("bad_update", repr(exc))
+            return
+        self._post("update", update)

@@ -1,0 +1,103 @@
+"""Compares what we believe with what the broker says. The broker wins on facts, we win on intent.
+
+A missing event is fetched and booked as the broker's own execution; an order or a position that is
+not ours is reported and locks entries; nothing is ever invented (reliability 3.8).
+"""
+
+from dataclasses import dataclass, field
+
+from accounts import check as books_check
+from accounts.models import Account
+from execution.brokers.port import BrokerOrder, BrokerPosition
+from execution.hub.desk import LIVE
+from execution.hub.trader import Trader
+from execution.models import Order
+from execution.services import journal
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What one comparison found; `differences` is empty when all agrees."""
+
+    differences: list[str] = field(default_factory=list)
+    adopted: int = 0  # orders whose state the venue knew better
+    foreign: set[str] = field(default_factory=set)  # symbols with orders that are not ours
+    cash: str = ""
+
+    @property
+    def clean(self) -> bool:
+        return not self.differences
+
+
+def reconcile(trader: Trader) -> Findings:
+    """Read orders, positions and account once, take over what we missed, say what differs.
+
+    Raises:
+        BrokerError: a query failed; that never reads as "nothing there".
+    """
+    findings = Findings()
+    seen = trader.desk.broker.orders(status="open")
+    known = _take_over(trader, seen, findings)
+    _ask_about_the_rest(trader, known, findings)
+    if findings.adopted:
+        trader.desk.fills_missing = True
+    if trader.desk.fills_missing:
+        trader.fetch_fills()
+    trader.settle()
+    positions = trader.desk.broker.positions()
+    account = trader.desk.broker.account()
+    findings.cash = str(account.cash)
+    run = trader.desk.run
+    findings.differences += books_check.differences(
+        Account.objects.get(run_id=run.pk, number=run.account_number),
+        cash=account.cash,
+        positions={p.symbol: p.quantity for p in positions},
+    )
+    findings.differences += _against_trades(trader, positions)
+    trader.foreign |= findings.foreign
+    return findings
+
+
+def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> set[int]:
+    """Take over the state of every open order the venue has; returns which of ours they were."""
+    known: set[int] = set()
+    for order in (leg for top in seen for leg in (top, *top.legs)):
+        ours = journal.find(trader.desk.run.pk, order)
+        if ours is None:
+            findings.foreign.add(order.symbol)
+            continue
+        known.add(ours.pk)
+        if ours.broker_id is not None and order.id != ours.broker_id:
+            continue  # an earlier link of its chain
+        _absorb(trader, ours, order, findings)
+    return known
+
+
+def _ask_about_the_rest(trader: Trader, known: set[int], findings: Findings) -> None:
+    """An order we believe live that is not open at the venue has ended there: ask how."""
+    live = Order.objects.filter(run=trader.desk.run, status__in=LIVE, broker_id__isnull=False)
+    for ours in live.exclude(pk__in=known).order_by("pk"):
+        order = trader.desk.broker.order(str(ours.broker_id))
+        if order is not None:
+            _absorb(trader, ours, order, findings)
+
+
+def _absorb(trader: Trader, ours: Order, order: BrokerOrder, findings: Findings) -> None:
+    applied = journal.absorb(ours, order, now_ns=trader.desk.now_ns())
+    trader.desk.fills_missing |= applied.fills_missing
+    if applied.new or applied.fills_missing:
+        trader.busy = True
+        findings.adopted += int(applied.fills_missing)
+
+
+def _against_trades(trader: Trader, positions: list[BrokerPosition]) -> list[str]:
+    """Shares that no slot of ours explains, or a slot without its shares."""
+    held: dict[str, int] = {}
+    for trade in trader.active_trades():
+        held[trade.symbol] = held.get(trade.symbol, 0) + trade.held
+    found = {p.symbol: p.quantity for p in positions if p.quantity}
+    return [
+        f"{symbol}: slots hold {held.get(symbol, 0)} shares, broker {found.get(symbol, 0)}"
+        for symbol in sorted(held.keys() | found.keys())
+        if held.get(symbol, 0) != found.get(symbol, 0)
+    ]

@@ -1,0 +1,140 @@
+"""The hub's resident: a coordinator in a thread of its own beside the worker's task loop."""
+
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+import redis
+from django.db import close_old_connections, connections
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from execution.brokers.alpaca import AlpacaBroker
+from execution.errors import LeaseLost, RunFailed, Stopping
+from execution.hub.config import HubConfig
+from execution.hub.coordinator import Coordinator
+from execution.hub.finish import elapsed_since, finish
+from execution.hub.inbox import Inbox
+from execution.hub.shard_desk import read_beats
+from execution.hub.startup import Startup
+from execution.models import RunState
+from execution.services import lease, runs
+from execution.services.entries import SendFacts
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 6.0
+REDIS_TIMEOUT_S = 1.0
+
+_current: "HubResident | None" = None
+
+
+def current() -> "HubResident | None":
+    """Return the resident of this process, None when it has none (a shard, the web)."""
+    return _current
+
+
+class HubResident:
+    """`start` and `stop` are the bootstep's; `post` is everybody's."""
+
+    def __init__(self, config: HubConfig | None = None) -> None:
+        self.config = config or HubConfig.from_settings()
+        self.inbox = Inbox()
+        self._stopping = threading.Event()
+        self.task_broker = self._broker()  # one session per thread: this one is the tasks'
+        state = _redis(self.config.redis_url)
+        self.hub = Coordinator(
+            config=self.config,
+            inbox=self.inbox,
+            broker=self._broker(),
+            redis=state,
+            stopping=self._stopping,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            beats=lambda: read_beats(state),
+        )
+        self._thread = threading.Thread(target=self._run, name="hub-coordinator", daemon=True)
+
+    def start(self) -> None:
+        global _current
+        _current = self
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the coordinator between two steps; what it was doing is in the database."""
+        self._stopping.set()
+        self.inbox.wake()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(STOP_TIMEOUT_S)
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def post(self, kind: str, payload: Any = None) -> None:
+        self.inbox.post(kind, payload)
+
+    @property
+    def epoch(self) -> int:
+        return self.hub.epoch
+
+    def send_facts(self) -> SendFacts:
+        return self.hub.send_facts()
+
+    def _broker(self) -> AlpacaBroker:
+        return AlpacaBroker(
+            key=self.config.broker_key or "none",
+            secret=self.config.broker_secret or "none",
+            url=self.config.broker_url,
+        )
+
+    def _run(self) -> None:
+        close_old_connections()
+        try:
+            self._live()
+        except Stopping:
+            logger.info("hub stopped")
+        except LeaseLost as exc:
+            logger.error("the lease is lost: leaving", extra={"error": str(exc)})
+        except RunFailed as exc:
+            self._fail(str(exc))
+        finally:
+            self._leave()
+
+    def _live(self) -> None:
+        hub = self.hub
+        Startup(hub).run()
+        if hub.in_lockstep:
+            hub.run_lockstep()
+        else:
+            hub.run_live()
+        finish(hub, wall_s=elapsed_since(hub.run))
+        if hub.stop is not None and hub.lockstep is not None and hub.stop.n >= 0:
+            hub.lockstep.proceed(hub.stop.n, None)
+        hub.pump(lambda: False)  # stays for the pages until it is told to stop
+
+    def _fail(self, reason: str) -> None:
+        logger.error("the run failed", extra={"reason": reason})
+        self.hub.note("startup", f"the run failed: {reason}", level="alarm")
+        runs.end_run(self.hub.run, state=RunState.FAILED, summary=None)
+
+    def _leave(self) -> None:
+        hub = self.hub
+        hub.close_links()
+        try:
+            if hub.epoch:
+                if hasattr(hub, "rounds"):
+                    hub.rounds.flush()
+                lease.release(hub.epoch)
+        except Exception:
+            logger.exception("leaving the lease to its end")
+        connections.close_all()
+
+
+def _redis(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )

@@ -1,0 +1,172 @@
+"""Sends one entry: a last look at the newest facts, then the journal's attempt and the socket."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from execution import selectors
+from execution.brokers.port import AccountSnapshot, Broker, BrokerError
+from execution.domain.limits import Denial, DenyCode, LimitContext, recheck
+from execution.domain.orders import OrderStatus
+from execution.domain.rounds import EntryPlan, RoundInput
+from execution.models import Order, OrderAttempt, Round, Trade
+from execution.services import journal, trades
+from execution.services.rounds import inputs_of
+from signals.messages import Quote
+
+MS = 1_000_000
+MINUTE_NS = 60_000_000_000
+USUAL_OF_MIN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendFacts:
+    """What only the running hub knows at the moment of sending."""
+
+    now_ns: int
+    epoch: int
+    lease_left_ms: float | None
+    reconciled_ns: int | None
+    api_calls_left: int | None
+    account_mode: str
+    quote_of: Callable[[str], Quote | None] = lambda symbol: None
+
+
+def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
+    """Send an entry that is still an intent; anything else is a no-op.
+
+    Raises:
+        Order.DoesNotExist: no such order.
+        LeaseLost: another hub may write now; nothing was sent.
+    """
+    order = Order.objects.select_related("trade", "run").get(pk=order_id)
+    if order.status != OrderStatus.INTENT or order.purpose != "e":
+        return order
+    row = Round.objects.get(run_id=order.run_id, k=order.trade.k)
+    parameters = order.run.parameters[str(row.params_version)]
+    plan = plan_of(order.trade)
+    denial = _denial(order, plan, inputs_of(row), parameters, broker, facts)
+    if denial is not None:
+        journal.deny(
+            order,
+            status=_denied_as(denial),
+            reason=f"{denial.code}: {denial.text}",
+            now_ns=facts.now_ns,
+        )
+        trades.follow_entry(order.trade, facts.now_ns)
+        order.refresh_from_db()
+        return order
+    Order.objects.filter(pk=order.pk).update(
+        expires_ns=facts.now_ns + int(parameters["entry_ttl_ms"]) * MS
+    )
+    order = journal.submit(order, broker, epoch=facts.epoch, now_ns=facts.now_ns)
+    trades.follow_entry(order.trade, facts.now_ns)
+    return order
+
+
+def plan_of(trade: Trade) -> EntryPlan:
+    """Return the plan a trade was reserved for."""
+    return msgspec.convert(trade.exit_parameters["plan"], EntryPlan)
+
+
+def _denied_as(denial: Denial) -> OrderStatus:
+    late = denial.code is DenyCode.SIGNAL_AGE
+    return OrderStatus.EXPIRED_LOCAL if late else OrderStatus.DENIED
+
+
+def _denial(
+    order: Order,
+    plan: EntryPlan,
+    inputs: RoundInput,
+    parameters: dict[str, Any],
+    broker: Broker,
+    facts: SendFacts,
+) -> Denial | None:
+    candidate = next(c for c in inputs.candidates if c.candidate_id == plan.candidate_id)
+    account, as_of_ns = _account(inputs, broker, facts)
+    day = selectors.trading_day(order.run)
+    others = trades.active(order.run).exclude(pk=order.trade_id)
+    same = day.trades_of.get(plan.symbol, 0) - 1
+    newest = facts.quote_of(plan.symbol)
+    quote = candidate.quote
+    if newest is not None and (quote is None or newest.ts_ns > quote.ts_ns):
+        quote = newest
+    context = LimitContext(
+        now_ns=facts.now_ns,
+        mode=inputs.mode,
+        account_mode=facts.account_mode,
+        kill_switch=selectors.kill_level(),
+        lease_left_ms=facts.lease_left_ms,
+        parameters_valid=True,
+        open_ns=inputs.open_ns,
+        close_ns=inputs.close_ns,
+        reconciled_ns=facts.reconciled_ns,
+        data_flags=tuple(candidate.flags),
+        tradable=plan.symbol in inputs.universe,
+        halted=candidate.halted,
+        quote=quote,
+        last_price=None if candidate.last_price is None else Decimal(str(candidate.last_price)),
+        last_trade_ns=candidate.last_ts_ns,
+        luld_up=None if candidate.luld_up is None else Decimal(str(candidate.luld_up)),
+        account=account,
+        account_as_of_ns=as_of_ns,
+        reserved_usd=_reserved_by(others),
+        day_pnl=None if account is None else account.equity - account.last_equity,
+        consecutive_losses=day.consecutive_losses,
+        open_positions=others.count(),
+        entries_today=day.trades - 1,
+        symbol_entries_today=same,
+        last_same_entry_ns=_last_entry_ns(order),
+        entries_last_minute=_sent_since(order, facts.now_ns - MINUTE_NS, entries_only=True),
+        requests_last_minute=_sent_since(order, facts.now_ns - MINUTE_NS, entries_only=False),
+        api_calls_left=facts.api_calls_left,
+        usual_value=_usual_value(order),
+    )
+    return recheck(plan, context, parameters)
+
+
+def _account(
+    inputs: RoundInput, broker: Broker, facts: SendFacts
+) -> tuple[AccountSnapshot | None, int]:
+    """Return the account as of now; the round's own reading when no market time has passed."""
+    if inputs.account is not None and inputs.account_as_of_ns == facts.now_ns:
+        return inputs.account, inputs.account_as_of_ns
+    try:
+        return broker.account(), facts.now_ns
+    except BrokerError:
+        return None, 0
+
+
+def _reserved_by(others: Any) -> Decimal:
+    waiting = Order.objects.filter(
+        trade__in=others, purpose="e", status__in=(OrderStatus.INTENT, OrderStatus.SENDING)
+    ).select_related("trade")
+    return sum((o.quantity * o.trade.limit for o in waiting), Decimal(0))
+
+
+def _last_entry_ns(order: Order) -> int | None:
+    sent = Order.objects.filter(
+        run_id=order.run_id, symbol=order.symbol, purpose="e", sent_ns__isnull=False
+    ).exclude(pk=order.pk)
+    return sent.order_by("-sent_ns").values_list("sent_ns", flat=True).first()
+
+
+def _sent_since(order: Order, since_ns: int, *, entries_only: bool) -> int:
+    sent = OrderAttempt.objects.filter(order__run_id=order.run_id, sent_ns__gt=since_ns)
+    if entries_only:
+        sent = sent.filter(order__purpose="e", kind="submit")
+    return sent.count()
+
+
+def _usual_value(order: Order) -> Decimal | None:
+    values = [
+        t.quantity * t.limit
+        for t in Trade.objects.filter(run_id=order.run_id, slot_key__isnull=False)
+        .exclude(pk=order.trade_id)
+        .order_by("-pk")[:50]
+    ]
+    return median(values) if len(values) >= USUAL_OF_MIN else None

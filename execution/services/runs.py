@@ -1,0 +1,67 @@
+"""Runs, their start-up steps, and the kill switch."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from execution.models import KillSwitch, Run, RunState, StartupStep
+
+LEVELS = ("none", "pause", "cancel_entries", "flatten", "freeze")
+REASON_MAX = 300
+
+
+def open_run(run_id: str) -> Run:
+    """Return the run, made on its first call."""
+    run, _ = Run.objects.get_or_create(pk=run_id)
+    return run
+
+
+def update_run(run: Run, **fields: Any) -> None:
+    """Change columns of a run, in memory and in the database."""
+    for name, value in fields.items():
+        setattr(run, name, value)
+    Run.objects.filter(pk=run.pk).update(**fields)
+
+
+def end_run(run: Run, *, state: RunState, summary: dict[str, Any] | None) -> None:
+    """Close a run for good; the first end counts."""
+    now = datetime.now(UTC)
+    Run.objects.filter(pk=run.pk).exclude(state__in=(RunState.ENDED, RunState.FAILED)).update(
+        state=state, summary=summary, ended_at=now
+    )
+    run.refresh_from_db()
+
+
+def plan_steps(run: Run, names: tuple[str, ...]) -> None:
+    """Show the whole sequence before its first step runs; a restart begins it anew."""
+    with transaction.atomic():
+        for position, name in enumerate(names, 1):
+            StartupStep.objects.update_or_create(
+                run=run,
+                name=name,
+                defaults={"position": position, "state": "pending", "reason": ""},
+            )
+
+
+def set_step(run: Run, name: str, state: str, reason: str = "") -> bool:
+    """Record a step's state; False when it said the same before."""
+    reason = reason[:REASON_MAX]
+    known = StartupStep.objects.filter(run=run, name=name)
+    if known.filter(state=state, reason=reason).exists():
+        return False
+    known.update(state=state, reason=reason, at=datetime.now(UTC))
+    return True
+
+
+def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
+    """Turn the kill switch; the row stays as the record of who and why.
+
+    Raises:
+        ValueError: no such level, or no reason given.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"no such level: {level} (there are {', '.join(LEVELS)})")
+    if not reason.strip():
+        raise ValueError("turning the kill switch needs a reason")
+    return KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
