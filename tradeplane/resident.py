@@ -110,7 +110,7 @@ class Watchdog:
                 self.restart()
 
 
-class ResidentStep(bootsteps.StartStopStep):
+class ResidentStep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
     """Starts the shard's engine (`--shard N`) or the hub's coordinator (`--hub`)."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
@@ -160,7 +160,7 @@ def _leave_worker() -> None:
 def _make_shard(app: Celery, shard: int) -> Resident:
     from shards.resident import ShardResident  # noqa: PLC0415 - a hub must not load numba
 
-    return ShardResident(
+    resident: Resident = ShardResident(
         shard_id=shard,
         relay_url=settings.RELAY_URL,
         relay_key=settings.RELAY_KEY_ID,
@@ -168,12 +168,14 @@ def _make_shard(app: Celery, shard: int) -> Resident:
         redis_url=settings.REDIS_STATE_URL,
         publish=lambda task, kwargs: _publish(app, task, kwargs),
     )
+    return resident
 
 
 def _make_hub() -> Resident:
     from execution.resident import HubResident  # noqa: PLC0415 - a shard must not load the SDK
 
-    return HubResident()
+    resident: Resident = HubResident()
+    return resident
 
 
 def _publish(app: Celery, task: str, kwargs: dict[str, Any]) -> None:

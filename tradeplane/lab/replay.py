@@ -61,7 +61,10 @@ def replay(
     for block in reader.blocks(start_ns=session.open_ns, end_ns=session.close_ns + grace_ns + 1):
         block = block.packed()
         if stop_ns is None:
-            stop_ns = _stop(bucket_of(max(int(block.recv_ns[0]), session.open_ns)), grace_ns)
+            first_k = bucket_of(int(block.recv_ns[0]))
+            stop_ns = _stop(first_k, grace_ns)
+            for engine in engines:
+                engine.begin(first_k)
         last_ns = max(last_ns, int(block.recv_ns[-1]))
         at = 0
         for upto in _cuts(block, stop_ns):

@@ -21,7 +21,7 @@ def current_feed() -> Feed:
     return _feeds[loop]
 
 
-class StatusConsumer(AsyncJsonWebsocketConsumer):
+class StatusConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # Channels has no types
     """Snapshot first, then deltas; the page may ask for a snapshot again."""
 
     #: No channel layer: a page must not go blind because Redis did.

@@ -91,7 +91,8 @@ class Child:
         """The child's last line that says something, for a one-line reason."""
         if self._pump is not None:
             self._pump.join(timeout=2)
-        return next((line for line in reversed(self.tail) if line.strip()), "no output")
+        said = next((line for line in reversed(self.tail) if line.strip()), "no output")
+        return said.removeprefix("CommandError: ")
 
     def signal_group(self, number: int) -> None:
         """Signal the child and whatever it started."""

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ from tradeplane.runtime.supervisor import Supervisor
 
 REDIS_PORT, RELAY_PORT, VENUE_PORT = 6390, 8765, 8766
 LOOK_S = 0.2
+RECORDS_KEPT = 10
 RUN_LOOK_EVERY = 3  # looks of LOOK_S between two looks at the run's row
 ALPACA_DATA_URL = "wss://stream.data.alpaca.markets/v2/iex"
 
@@ -132,9 +134,16 @@ class Up:
         )
         if tape is not None:
             plan.record_dir = self._home / "records" / run
-            plan.record_dir.mkdir(parents=True, exist_ok=True)
+            self._drop_old_records(plan.record_dir.parent)
+            plan.record_dir.mkdir(parents=True)
         self._rotate_logs()
         return plan
+
+    def _drop_old_records(self, directory: Path) -> None:
+        """Buckets of the newest runs are kept for a second look; the disk is not endless."""
+        kept = sorted(directory.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in kept[RECORDS_KEPT:]:
+            shutil.rmtree(path)
 
     def _rotate_logs(self) -> None:
         for log in (self._home / "logs").glob("*.log"):
@@ -164,6 +173,7 @@ class Up:
             self.say("up", note)
         if plan.redis_server is not None:
             supervisor.start([roles.redis_role(plan.redis_server)], stopping=self._stopping.is_set)
+            redis.forget_tasks(plan.redis_url)
         elif not redis.answers(plan.redis_url):
             raise UpError("the server at REDIS_URL does not answer: start it, or unset REDIS_URL")
         self._prepare_database()
@@ -274,4 +284,4 @@ class Up:
             yield
         finally:
             for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)  # type: ignore[arg-type]
+                signal.signal(number, handler)

@@ -29,6 +29,7 @@ def run_worker(*, queues: Sequence[str], name: str, options: dict[str, Any]) -> 
     worker_shutting_down.connect(_leave_in_time, weak=False)
     for quiet in QUIET_LOGGERS:
         logging.getLogger(quiet).setLevel(logging.WARNING)
+    app.conf.imports = ("execution.tasks" if options.get("hub") else "shards.tasks",)
     install(app)
     worker = app.Worker(
         hostname=f"{name}@%h",

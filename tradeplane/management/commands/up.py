@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from relay.keys import KeyFileError
 from relay.tape_format import TapeError
 from signals.parameters.catalogue import ParameterError
 from tradeplane.runtime.home import HomeBusy
@@ -18,7 +19,7 @@ from tradeplane.runtime.supervisor import FatalDeath, StartFailed
 from tradeplane.runtime.tapes import check_tape
 from tradeplane.runtime.up import Options, Up, UpError
 
-CLEAR_LINES = (UpError, HomeBusy, NoFreePort, NoServer, StartFailed, FatalDeath)
+CLEAR_LINES = (UpError, HomeBusy, KeyFileError, NoFreePort, NoServer, StartFailed, FatalDeath)
 
 
 class Command(BaseCommand):

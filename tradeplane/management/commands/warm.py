@@ -1,6 +1,7 @@
 """`manage.py warm`: compile the kernels once, at set-up, so that no role waits for it later."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from django.core.management.base import BaseCommand

@@ -17,7 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # WhiteNoise serves small files from memory; that it iterates them plainly costs nothing here.
+        # WhiteNoise's files are small; that it iterates them plainly costs nothing here.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume")
         uvicorn.run(
             "tradeplane.asgi:application",
