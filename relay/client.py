@@ -167,11 +167,9 @@ class RelayClient:
             stop.cancel()
             if not task.done():
                 task.cancel()
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not self._closing.is_set():
-                raise
+                await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            task.result()
 
     async def _session(self) -> None:
         async with connect(

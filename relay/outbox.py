@@ -79,6 +79,15 @@ class Outbox:
         self.queued_offset = item.offset
         self.size_bytes += len(item.body) + len(item.control)
 
+    def rewind(self, offset: int) -> None:
+        """Drop what waits and go on after `offset`: the consumer asked for a replay."""
+        kept = [item for item in self._items if item.control]
+        self._items.clear()
+        self.size_bytes = 0
+        self._sent_offset = self.queued_offset = offset
+        for item in kept:
+            self._put(item._replace(offset=offset))
+
     def clear(self) -> None:
         self._items.clear()
         self.size_bytes = 0

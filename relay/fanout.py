@@ -1,0 +1,374 @@
+"""Fan-out: each upstream frame once through the scanner, then to each consumer by mask and copy.
+
+No sockets here: lines (consumers) hold an outbox and are woken; `relay.server` sends. Every frame
+of the upstream has an offset of its own, also when several are routed together.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from relay import frames
+from relay.json_frames import to_json
+from relay.outbox import FRAME_BYTES, FRAME_MESSAGES, Outbox
+from relay.protocol import Consumer, ServerProtocol
+from relay.ring import Entry, Ring
+from relay.routing import Route
+from relay.symbols import is_symbol
+from relay.wire import is_control
+
+logger = logging.getLogger(__name__)
+RING_BYTES = 128 << 20
+RING_SECONDS = 60.0
+QUEUE_BYTES = 8 << 20
+QUEUE_SECONDS = 5.0
+FRESH_SECONDS = 2.0  # without a clock upstream, the host's counts this long after a frame
+REPLAY_BYTES = 256 * 1024
+LINGER_SECONDS = 60.0  # the upstream keeps a subscription this long, so that a restart finds it
+
+
+class _Clock(msgspec.Struct):
+    T: str
+    t: int = 0
+
+
+_decode_clock = msgspec.msgpack.Decoder(list[_Clock]).decode
+
+
+@dataclass(eq=False)
+class Line:
+    """One authenticated or arriving consumer: conversation, route, queue."""
+
+    protocol: ServerProtocol
+    wake: Callable[[], None]
+    outbox: Outbox
+    route: Route = field(default_factory=lambda: Route({}))
+    cursor: int | None = None  # replaying from here; None: live
+    sending_since_s: float | None = None
+
+    @property
+    def consumer(self) -> Consumer | None:
+        return self.protocol.consumer
+
+    def wants_clock(self) -> bool:
+        return "clock" in self.protocol.extensions
+
+    def waiting_since_s(self) -> float | None:
+        """Process time since which something waits for this consumer to read."""
+        since = [s for s in (self.sending_since_s, self.outbox.oldest_s) if s is not None]
+        return min(since, default=None)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames scanned together; `ends[i]` is where frame i ends in `data`, offsets ascend by 1."""
+
+    data: bytes
+    spans: np.ndarray
+    ends: np.ndarray
+    first_offset: int
+    watermark_ns: int
+
+    @property
+    def last_offset(self) -> int:
+        return self.first_offset + self.ends.size - 1
+
+    def pieces(self) -> list[tuple[int, int, int]]:
+        """Return (first span, last span, offset told after it) of pieces within frame limits.
+
+        Pieces end where frames end; only a frame over the limits is split, and the pieces before
+        its last one tell the offset of the frame before it.
+        """
+        if self.spans.size <= FRAME_MESSAGES and len(self.data) <= FRAME_BYTES:
+            return [(0, self.spans.size, self.last_offset)]
+        bounds = np.searchsorted(self.spans["end"], self.ends, "right")  # spans up to each frame
+        found, first = [], 0
+        while first < self.spans.size:
+            limit = self.spans["start"][first] + FRAME_BYTES
+            fitting = int(np.searchsorted(self.spans["end"], limit, "right"))
+            last = max(first + 1, min(first + FRAME_MESSAGES, fitting))
+            whole = int(np.searchsorted(bounds, last, "right"))  # frames that end within it
+            if whole and bounds[whole - 1] > first:
+                last = int(bounds[whole - 1])
+            is_end = last == self.spans.size
+            told = self.last_offset if is_end else self.first_offset + whole - 1
+            found.append((first, last, told))
+            first = last
+        return found
+
+
+class Fanout:
+    """The relay's heart. Times are arguments: process seconds and market-side nanoseconds.
+
+    Args:
+        epoch: of the offsets, < 2^53; another run of the relay has another one.
+        on_union: called with what the upstream must be subscribed to, when that changes.
+    """
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        on_union: Callable[[dict[str, list[str]]], None],
+        ring: Ring | None = None,
+    ) -> None:
+        self.epoch = epoch
+        self.ring = ring or Ring(max_bytes=RING_BYTES, max_seconds=RING_SECONDS)
+        self.lines: list[Line] = []
+        self.counters: Counter[str] = Counter()
+        self.upstream_has_clock = False
+        self._on_union = on_union
+        self._union: dict[str, list[str]] = {}
+        self._prune_at_s: float | None = None
+        self._watermark_ns = 0
+        self._last_frame_s = float("-inf")
+
+    # --- consumers -------------------------------------------------------------------------------
+
+    def add(self, protocol: ServerProtocol, wake: Callable[[], None]) -> Line:
+        """Take in a new connection."""
+        convert = to_json if protocol.codec == "json" else bytes
+        outbox = Outbox(epoch=None, convert=convert, last_offset=self.ring.next_offset - 1)
+        line = Line(protocol, wake, outbox)
+        self.lines.append(line)
+        return line
+
+    def remove(self, line: Line, *, now_s: float) -> None:
+        """Forget a connection; the upstream keeps its subscription for a while."""
+        if line in self.lines:
+            self.lines.remove(line)
+            self._update_union(now_s)
+
+    def authenticated(self, line: Line) -> None:
+        """The consumer's extensions are known now."""
+        if "frame" in line.protocol.extensions:
+            line.outbox.epoch = self.epoch
+
+    def subscribed(
+        self,
+        line: Line,
+        channels: Mapping[str, Iterable[str]],
+        resume: tuple[int, int] | None,
+        *,
+        now_s: float,
+    ) -> None:
+        """Use a changed subscription from the next frame on, or from the one resumed at."""
+        line.route = Route(channels)
+        if resume is not None:
+            self._resume(line, *resume)
+        self.flush_control(line, now_s=now_s)
+        self._update_union(now_s)
+
+    def _resume(self, line: Line, epoch: int, offset: int) -> None:
+        first, following = self.ring.first_offset, self.ring.next_offset
+        same = epoch == self.epoch
+        recovered = same and first <= offset <= following
+        start = offset if recovered else first if same and offset < first else following
+        state = "RECOVERED" if recovered else "GAP"
+        until = following if recovered else start
+        reply = {"T": "resume", "state": state, "from": offset, "to": until, "e": self.epoch}
+        line.protocol.send(reply)
+        line.cursor = start if start < following else None
+        line.outbox.rewind(start - 1)
+        self.counters[f"resume_{state.lower()}"] += 1
+
+    def flush_control(self, line: Line, *, now_s: float) -> None:
+        """Queue what the conversation wants to say, behind the data already queued."""
+        for frame in line.protocol.frames_to_send():
+            line.outbox.put_control(frame, now_s=now_s)
+        line.wake()
+
+    # --- frames ----------------------------------------------------------------------------------
+
+    def receive(self, received: Sequence[bytes], *, now_s: float, now_ns: int) -> None:
+        """Route upstream frames, in order. Malformed ones are counted and dropped."""
+        run: list[bytes] = []
+        for frame in received:
+            if not is_control(frame):
+                run.append(frame)
+                continue
+            clock_ns = _clock_of(frame)
+            if clock_ns is not None:
+                self._data(run, now_s, now_ns)
+                run = []
+                self._clock(frame, clock_ns, now_s)
+        self._data(run, now_s, now_ns)
+
+    def _data(self, run: list[bytes], now_s: float, now_ns: int) -> None:
+        if not run:
+            return
+        self._last_frame_s = now_s
+        good, spans = self._scanned(run)
+        if not good:
+            return
+        watermark_ns = self.watermark(now_s=now_s, now_ns=now_ns)
+        for frame in good:
+            self.ring.append(frame, added_s=now_s, watermark_ns=watermark_ns)
+        batch = _batch(good, spans, self.ring.next_offset - len(good), watermark_ns)
+        self.counters["frames"] += len(good)
+        self.counters["messages"] += spans.size
+        pieces = batch.pieces()
+        for line in self.lines:
+            if line.cursor is None and line.route:
+                _deliver(line, batch, pieces, now_s)
+
+    def _scanned(self, run: list[bytes]) -> tuple[list[bytes], np.ndarray]:
+        """Return the well-formed frames and the spans of their joined bytes."""
+        try:
+            return run, frames.scan(b"".join(run))
+        except frames.FrameError:
+            good = [frame for frame in run if _is_frame(frame)]
+            self.counters["malformed"] += len(run) - len(good)
+            return good, frames.scan(b"".join(good))
+
+    def _clock(self, frame: bytes, clock_ns: int, now_s: float) -> None:
+        self._last_frame_s = now_s
+        if self.upstream_has_clock:
+            self._watermark_ns = max(self._watermark_ns, clock_ns)
+        entry = self.ring.append(
+            frame, added_s=now_s, watermark_ns=self._watermark_ns, clock_ns=clock_ns
+        )
+        self.counters["clocks"] += 1
+        for line in self.lines:
+            if line.cursor is None:
+                _deliver_clock(line, entry, now_s)
+
+    def watermark(self, *, now_s: float, now_ns: int) -> int:
+        """Return the market time before which no more prints are expected, UTC ns."""
+        if not self.upstream_has_clock and now_s - self._last_frame_s <= FRESH_SECONDS:
+            self._watermark_ns = max(self._watermark_ns, now_ns)
+        return self._watermark_ns
+
+    def replay(self, line: Line, *, now_s: float) -> bool:
+        """Queue the next part of a replay; say whether the consumer could still be served."""
+        while line.cursor is not None and not line.outbox:
+            try:
+                entries = self.ring.since(line.cursor, max_bytes=REPLAY_BYTES)
+            except LookupError:
+                return False
+            self._replay_entries(line, entries, now_s)
+            following = line.cursor + len(entries)
+            line.cursor = following if following < self.ring.next_offset else None
+        return True
+
+    def _replay_entries(self, line: Line, entries: Sequence[Entry], now_s: float) -> None:
+        run: list[Entry] = []
+        for entry in entries:
+            if entry.clock_ns is None:
+                run.append(entry)
+                continue
+            _replay_run(line, run, now_s)
+            run = []
+            _deliver_clock(line, entry, now_s)
+        _replay_run(line, run, now_s)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def heartbeat(self, *, now_s: float, now_ns: int) -> None:
+        """Tell every live consumer the position and the watermark, data or not."""
+        watermark_ns = self.watermark(now_s=now_s, now_ns=now_ns)
+        for line in self.lines:
+            if line.outbox.epoch is not None and line.cursor is None:
+                line.outbox.put_heartbeat(
+                    offset=self.ring.next_offset - 1, watermark_ns=watermark_ns, now_s=now_s
+                )
+                line.wake()
+        if self._prune_at_s is not None and now_s >= self._prune_at_s:
+            self._prune_at_s = None
+            self._set_union(self._wanted())
+
+    def slow_lines(self, *, now_s: float) -> list[Line]:
+        """Return the consumers whose queue is too long, in bytes or in time."""
+        return [line for line in self.lines if _is_slow(line, now_s)]
+
+    # --- what the upstream must send -------------------------------------------------------------
+
+    def _wanted(self) -> dict[str, list[str]]:
+        union: dict[str, set[str]] = {}
+        for line in self.lines:
+            for name, entries in line.protocol.subscription.channels.items():
+                union.setdefault(name, set()).update(entries)
+        return {name: _upstream_entries(entries) for name, entries in union.items() if entries}
+
+    def _update_union(self, now_s: float) -> None:
+        """Grow at once; shrink only after a while."""
+        wanted = self._wanted()
+        grown = {
+            name: _upstream_entries({*wanted.get(name, ()), *self._union.get(name, ())})
+            for name in {*wanted, *self._union}
+        }
+        if grown != wanted and self._prune_at_s is None:
+            self._prune_at_s = now_s + LINGER_SECONDS
+        self._set_union(grown)
+
+    def _set_union(self, union: dict[str, list[str]]) -> None:
+        if union != self._union:
+            self._union = union
+            self._on_union(union)
+
+
+def _upstream_entries(entries: Iterable[str]) -> list[str]:
+    """Return plain symbols, or `*` as soon as one entry is more than a symbol."""
+    found = set(entries)
+    if any(entry == "*" or not is_symbol(entry) for entry in found):
+        return ["*"]
+    return sorted(found)
+
+
+def _clock_of(frame: bytes) -> int | None:
+    try:
+        (message,) = _decode_clock(frame)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return message.t if message.T == "clock" else None
+
+
+def _is_frame(frame: bytes) -> bool:
+    try:
+        frames.scan(frame)
+    except frames.FrameError:
+        return False
+    return True
+
+
+def _batch(good: list[bytes], spans: np.ndarray, first_offset: int, watermark_ns: int) -> Batch:
+    ends = np.cumsum([len(frame) for frame in good])
+    return Batch(b"".join(good), spans, ends, first_offset, watermark_ns)
+
+
+def _deliver(
+    line: Line, batch: Batch, pieces: Sequence[tuple[int, int, int]], now_s: float
+) -> None:
+    mask = line.route.mask(batch.spans)
+    for first, last, offset in pieces:
+        count, body = frames.select(batch.data, batch.spans[first:last], mask[first:last])
+        if count:
+            line.outbox.put_data(
+                count, body, offset=offset, watermark_ns=batch.watermark_ns, now_s=now_s
+            )
+            line.wake()
+
+
+def _deliver_clock(line: Line, entry: Entry, now_s: float) -> None:
+    if line.wants_clock():
+        line.outbox.put_clock(
+            entry.frame[1:], offset=entry.offset, watermark_ns=entry.watermark_ns, now_s=now_s
+        )
+        line.wake()
+
+
+def _replay_run(line: Line, run: Sequence[Entry], now_s: float) -> None:
+    if run and line.route:
+        data = [entry.frame for entry in run]
+        batch = _batch(data, frames.scan(b"".join(data)), run[0].offset, run[-1].watermark_ns)
+        _deliver(line, batch, batch.pieces(), now_s)
+
+
+def _is_slow(line: Line, now_s: float) -> bool:
+    since_s = line.waiting_since_s()
+    late = since_s is not None and now_s - since_s > QUEUE_SECONDS
+    return late or line.outbox.size_bytes > QUEUE_BYTES

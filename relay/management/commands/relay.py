@@ -1,0 +1,89 @@
+"""`manage.py relay` serves consumers from one upstream; `relay keys …` manages their keys."""
+
+import asyncio
+import json
+import signal
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from relay import frames, keys
+from relay.server import RelayServer, run_relay
+
+DEFAULT_UPSTREAM = "wss://stream.data.alpaca.markets/v2/sip"
+STATUS_S = 5.0
+
+
+class Command(BaseCommand):
+    help = "The relay: one upstream market-data connection for many consumers."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--upstream", default=settings.RELAY_UPSTREAM_URL or DEFAULT_UPSTREAM)
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
+        parser.add_argument(
+            "--json-status", action="store_true", help="one JSON line every five seconds"
+        )
+        topics = parser.add_subparsers(dest="topic")
+        actions = topics.add_parser("keys", help="consumers' keys").add_subparsers(
+            dest="action", required=True
+        )
+        add = actions.add_parser("add", help="make a key; its secret is shown once")
+        add.add_argument("--role", choices=keys.ROLES, default="client")
+        add.add_argument("--name", default="")
+        actions.add_parser("list")
+        actions.add_parser("revoke").add_argument("id")
+
+    def handle(self, *args: Any, topic: str | None, **options: Any) -> None:
+        try:
+            if topic == "keys":
+                self._keys(options)
+            else:
+                asyncio.run(self._serve(options))
+        except keys.KeyFileError as exc:
+            raise CommandError(str(exc)) from exc
+        except OSError as exc:
+            where = f"{options['host']}:{options['port']}"
+            raise CommandError(f"cannot listen on {where}: {exc.strerror or exc}") from exc
+
+    def _keys(self, options: dict[str, Any]) -> None:
+        home = settings.RELAY_HOME
+        if options["action"] == "add":
+            key_id, secret = keys.add_key(home, role=options["role"], name=options["name"])
+            self.stdout.write(f"key {key_id}\nsecret {secret}")
+        elif options["action"] == "revoke":
+            keys.revoke(home, options["id"])
+            self.stdout.write(f"{options['id']} revoked")
+        else:
+            for key in keys.list_keys(home):
+                self.stdout.write(f"{key.id}  {key.role:6}  {key.name}")
+
+    async def _serve(self, options: dict[str, Any]) -> None:
+        frames.warm()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        own = (settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY)
+        server = RelayServer(
+            upstream_url=options["upstream"],
+            upstream_keys=own if all(own) else None,
+            home=settings.RELAY_HOME,
+            host=options["host"],
+            port=options["port"],
+        )
+        status = asyncio.create_task(self._status(server)) if options["json_status"] else None
+        await run_relay(server, stop=stop, on_ready=lambda: self._ready(server))
+        if status is not None:
+            status.cancel()
+
+    def _ready(self, server: RelayServer) -> None:
+        self.stdout.write(f"relay ready on {server.url}")
+        self.stdout.flush()
+
+    async def _status(self, server: RelayServer) -> None:
+        while True:
+            await asyncio.sleep(STATUS_S)
+            self.stdout.write(json.dumps(server.status()))
+            self.stdout.flush()

@@ -1,0 +1,297 @@
+"""The relay's sockets: consumers in front, the upstream behind, the fan-out between."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from relay.fanout import Fanout, Line
+from relay.keys import KeyStore
+from relay.protocol import (
+    CLOSE_REVOKED,
+    CLOSE_SLOW,
+    Authenticated,
+    CloseConnection,
+    ServerEvent,
+    ServerProtocol,
+    Subscribed,
+    UpstreamRequested,
+)
+from relay.upstream import Upstream
+from relay.wire import EXTENSIONS, MAX_INBOUND_BYTES
+
+logger = logging.getLogger(__name__)
+AUTH_TIMEOUT_S = 10.0
+HEARTBEAT_S = 0.25
+KEYS_CHECK_S = 1.0
+CONNECTIONS_MAX = 128
+LAST_WORD_S = 1.0
+
+
+class RelayServer:
+    """One relay: `async with` starts it, leaving stops it.
+
+    Args:
+        upstream_url: the venue's stream; its last part names the feed that is served.
+        upstream_keys: open by ourselves with these; None waits for the hub's.
+        port: 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream_url: str,
+        upstream_keys: tuple[str, str] | None,
+        home: Path | str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.feed = urlsplit(upstream_url).path.rstrip("/").rpartition("/")[2] or "sip"
+        self.host, self.port = host, port
+        self.keys = KeyStore(home)
+        self.fanout = Fanout(epoch=time.time_ns() // 1000, on_union=self._on_union)
+        self.upstream = Upstream(
+            upstream_url, on_frame=self._on_upstream_frame, on_state=self._on_upstream_state
+        )
+        self._upstream_keys = upstream_keys
+        self._inbound: list[bytes] = []
+        self._sockets: dict[int, ServerConnection] = {}
+        self._server: Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self.host}:{self.port}/v2/{self.feed}"
+
+    async def __aenter__(self) -> "RelayServer":
+        self._server = await serve(
+            self._serve_consumer,
+            self.host,
+            self.port,
+            process_request=self._check_path,
+            compression=None,
+            max_size=MAX_INBOUND_BYTES,
+            close_timeout=LAST_WORD_S,
+            ping_interval=20,
+            ping_timeout=30,
+            server_header=None,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._start(self._tick())
+        self._start(self._watch_keys())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.upstream.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def status(self) -> dict[str, object]:
+        """Return counters for people and programs; nothing secret."""
+        return {
+            "upstream": self.upstream.message()["state"],
+            "consumers": len(self.fanout.lines),
+            "offset": self.fanout.ring.next_offset - 1,
+            "ring_bytes": self.fanout.ring.size_bytes,
+            **self.fanout.counters,
+        }
+
+    # --- consumers -------------------------------------------------------------------------------
+
+    def _check_path(self, socket: ServerConnection, request: Request) -> Response | None:
+        path = urlsplit(request.path).path
+        if path.rstrip("/").replace("//", "/") == f"/v2/{self.feed}":
+            return None
+        return socket.respond(HTTPStatus.NOT_FOUND, f"this relay serves /v2/{self.feed}\n")
+
+    async def _serve_consumer(self, socket: ServerConnection) -> None:
+        headers = socket.request.headers if socket.request else {}
+        codec = "msgpack" if "msgpack" in headers.get("Content-Type", "") else "json"
+        protocol = ServerProtocol(
+            codec, self.keys.authenticate, extensions_offered=EXTENSIONS, upstream_control=True
+        )
+        ready = asyncio.Event()
+        line = self.fanout.add(protocol, ready.set)
+        self._sockets[id(line)] = socket
+        writer = asyncio.create_task(self._write(line, socket, ready))
+        try:
+            await self._converse(line, socket, headers.get("APCA-API-KEY-ID"), headers)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.fanout.remove(line, now_s=time.monotonic())
+            self._sockets.pop(id(line), None)
+            writer.cancel()
+
+    async def _converse(
+        self, line: Line, socket: ServerConnection, key: str | None, headers: object
+    ) -> None:
+        await self._say(socket, line.protocol.frames_to_send())  # the welcome, at once
+        if len(self.fanout.lines) > CONNECTIONS_MAX:
+            return await self._handle(line, socket, line.protocol.refuse(406))
+        if key is not None:
+            secret = headers.get("APCA-API-SECRET-KEY", "")  # type: ignore[attr-defined]
+            await self._handle(line, socket, line.protocol.authenticate_headers(key, secret))
+        try:
+            async with asyncio.timeout(AUTH_TIMEOUT_S):
+                while line.consumer is None and not line.protocol.closed:
+                    await self._handle(line, socket, line.protocol.receive(await socket.recv()))
+        except TimeoutError:
+            await self._handle(line, socket, line.protocol.auth_timed_out())
+        while not line.protocol.closed:
+            await self._handle(line, socket, line.protocol.receive(await socket.recv()))
+        return None
+
+    async def _handle(
+        self, line: Line, socket: ServerConnection, events: Iterable[ServerEvent]
+    ) -> None:
+        now_s = time.monotonic()
+        for event in events:
+            if isinstance(event, Authenticated):
+                self._greet(line)
+            elif isinstance(event, Subscribed):
+                self.fanout.subscribed(line, event.channels, event.resume, now_s=now_s)
+                self._open_by_ourselves()
+            elif isinstance(event, UpstreamRequested):
+                if event.command == "open":
+                    self.upstream.open(event.key, event.secret)
+                line.protocol.send(self.upstream.message())
+            elif isinstance(event, CloseConnection):
+                await self._say(socket, line.protocol.frames_to_send())
+                await socket.close(event.code, event.reason)
+        self.fanout.flush_control(line, now_s=now_s)
+
+    def _greet(self, line: Line) -> None:
+        self.fanout.authenticated(line)
+        if line.consumer is not None:
+            facts = {"consumer": line.consumer.id, "role": line.consumer.role}
+            logger.info("consumer connected", extra=facts)
+
+    async def _write(self, line: Line, socket: ServerConnection, ready: asyncio.Event) -> None:
+        """Send what waits; while the socket is busy, more gathers into fewer frames."""
+        try:
+            while True:
+                await ready.wait()
+                ready.clear()
+                while await self._send_some(line, socket):
+                    pass
+        except ConnectionClosed:
+            pass
+
+    async def _send_some(self, line: Line, socket: ServerConnection) -> bool:
+        if not self.fanout.replay(line, now_s=time.monotonic()):
+            self._cut(line)
+            return False
+        frames = line.outbox.take()
+        for frame in frames:
+            line.sending_since_s = time.monotonic()
+            await socket.send(frame)
+        line.sending_since_s = None
+        return bool(frames)
+
+    async def _say(self, socket: ServerConnection, frames: Iterable[str | bytes]) -> None:
+        """Send control frames past the queue; a socket that is stuck is given up."""
+        try:
+            async with asyncio.timeout(LAST_WORD_S):
+                for frame in frames:
+                    await socket.send(frame)
+        except (TimeoutError, ConnectionClosed):
+            pass
+
+    def _cut(self, line: Line, code: int = CLOSE_SLOW, error: int = 407) -> None:
+        """Tell a consumer that it is out, and put it out; nobody else waits for that."""
+        if line.protocol.closed:
+            return
+        line.protocol.closed = True
+        self.fanout.remove(line, now_s=time.monotonic())
+        self.fanout.counters["cut"] += 1
+        waiting = {"consumer": line.consumer.id if line.consumer else "", "error": error}
+        logger.warning("consumer cut", extra={**waiting, "queued_bytes": line.outbox.size_bytes})
+        line.outbox.clear()
+        line.protocol.send_error(error)
+        socket = self._sockets.get(id(line))
+        if socket is not None:
+            self._start(self._put_out(socket, line.protocol.frames_to_send(), code))
+
+    async def _put_out(
+        self, socket: ServerConnection, frames: Iterable[str | bytes], code: int
+    ) -> None:
+        await self._say(socket, frames)
+        reason = "slow client" if code == CLOSE_SLOW else "key revoked"
+        await socket.close(code, reason)
+
+    # --- upstream --------------------------------------------------------------------------------
+
+    def _on_union(self, union: dict[str, list[str]]) -> None:
+        self.upstream.want(union)
+
+    def _open_by_ourselves(self) -> None:
+        if self._upstream_keys is not None and not self.upstream.opened:
+            self.upstream.open(*self._upstream_keys)
+
+    def _on_upstream_frame(self, frame: bytes) -> None:
+        """Collect what arrives in one turn of the loop; it is routed together."""
+        if not self._inbound:
+            asyncio.get_running_loop().call_soon(self._route)
+        self._inbound.append(frame)
+
+    def _route(self) -> None:
+        received, self._inbound = self._inbound, []
+        self.fanout.receive(received, now_s=time.monotonic(), now_ns=time.time_ns())
+
+    def _on_upstream_state(self) -> None:
+        """Tell every hub; what has arrived before is routed first."""
+        if self._inbound:
+            self._route()
+        message = self.upstream.message()
+        self.fanout.upstream_has_clock = bool(message["clock"])
+        for line in self.fanout.lines:
+            if line.consumer is not None and line.consumer.role == "hub":
+                line.protocol.send(message)
+                self.fanout.flush_control(line, now_s=time.monotonic())
+
+    # --- clockwork -------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            now_s = time.monotonic()
+            self.fanout.heartbeat(now_s=now_s, now_ns=time.time_ns())
+            for line in self.fanout.slow_lines(now_s=now_s):
+                self._cut(line)
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_CHECK_S)
+            if not self.keys.refresh():
+                continue
+            if self.keys.error:
+                logger.error("key file not read", extra={"reason": self.keys.error})
+            for line in list(self.fanout.lines):
+                if line.consumer is not None and not self.keys.holds(line.consumer.id):
+                    self._cut(line, CLOSE_REVOKED, 402)
+
+    def _start(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def run_relay(
+    server: RelayServer, *, stop: asyncio.Event, on_ready: Callable[[], None]
+) -> None:
+    """Serve until `stop` is set."""
+    async with server:
+        on_ready()
+        await stop.wait()
