@@ -236,6 +236,13 @@ def test_a_late_fill_of_a_closed_day_is_booked_after_it_with_the_reason(account)
     assert check.check(account) == []
 
 
+def test_a_copy_of_the_account_from_before_the_close_respects_it(account):
+    stale = Account.objects.get(pk=account.pk)
+    services.close_day(account, session_date=DAY)
+
+    assert record(stale).entry.session_date > DAY
+
+
 def test_days_close_in_order_and_once(account):
     services.close_day(account, session_date=DAYS[1])
 
