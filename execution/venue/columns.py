@@ -2,26 +2,17 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from execution.venue.books import EMPTY, Book, from_micro
 from relay import frames
+from relay.tape import Block
 from shards import conditions
 
 Market = tuple[int, int, int]  # bid, ask, last eligible print: micro-dollars, 0 = none yet
 NOTHING: Market = (0, 0, 0)
 MAX_PRICE = 1e9  # USD; beyond it a price is damage, and micro-dollars would not fit
-
-
-class Block(Protocol):
-    """A tape block: frames `data[starts[i]:ends[i]]` received at `recv_ns[i]`."""
-
-    recv_ns: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -40,6 +31,7 @@ class Columns:
     """A block, decoded once. `market` is every symbol's state before it and is moved past it."""
 
     def __init__(self, block: Block, market: dict[str, Market], not_before_ns: int = 0) -> None:
+        block = block.packed()
         self.data = block.data
         self.spans = frames.scan(block.data)
         of_frame = np.searchsorted(block.starts, self.spans["start"], side="right") - 1

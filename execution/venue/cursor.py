@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from execution.venue.books import Book, to_micro
-from execution.venue.columns import NOTHING, Block, Columns, Market, Track, book_of
+from execution.venue.columns import NOTHING, Columns, Market, Track, book_of
 from execution.venue.engine import VenueEngine
 from execution.venue.matching import Trigger
+from relay.tape import Block
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Outbox:
         self._waiting: deque[str | bytes] = deque()
         self._size = 0
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
         self.overflowed = False
 
     async def put(self, frame: str | bytes) -> None:
@@ -55,6 +57,15 @@ class Outbox:
             self._waiting.append(frame)
             self._size += len(frame)
             self._filled.set()
+            self._emptied.clear()
+
+    async def emptied(self) -> None:
+        """Wait, not long, until all that was put is sent."""
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._emptied.wait()
+        except TimeoutError:
+            pass
 
     async def drain(self) -> None:
         """Send what is put, in order, until the client is gone or too slow."""
@@ -69,6 +80,7 @@ class Outbox:
                         await self._socket.send(frame)
                 except TimeoutError:
                     self.overflowed = True
+            self._emptied.set()
 
 
 class DataClient:
@@ -200,7 +212,7 @@ class DataFeed:
             if isinstance(event, Subscribed):
                 await self._subscribed(client, event)
             elif isinstance(event, CloseConnection):
-                await asyncio.sleep(0)  # the outbox first
+                await client.outbox.emptied()
                 await client.socket.close(event.code, event.reason)
                 return True
         return False
@@ -213,10 +225,10 @@ class DataFeed:
             return
         if client in self._clients:
             return
-        if client.has_clock:
-            await client.give(clock_frame(self.now_ns(), self._stop))
         self._clients.add(client)
         self._changed.set()
+        if client.has_clock:
+            await client.give(clock_frame(self.now_ns(), self._stop))
 
     async def _give(self, client: DataClient, frame: bytes) -> None:
         try:

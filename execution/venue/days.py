@@ -1,5 +1,6 @@
 """The exchange's days: sessions with half days, the clock and the calendar endpoints."""
 
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,9 @@ MAX_DAYS = 3_700
 
 @lru_cache(maxsize=4)
 def _calendar(first: date, last: date) -> Any:
-    return exchange_calendars.get_calendar("XNYS", start=first, end=last)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it still uses what pandas 3 is about to change
+        return exchange_calendars.get_calendar("XNYS", start=first, end=last)
 
 
 def sessions(first: date, last: date) -> list[Session]:
@@ -29,8 +32,12 @@ def sessions(first: date, last: date) -> list[Session]:
     wide_first = max(first - timedelta(days=10), FIRST_DAY)
     schedule = _calendar(wide_first, min(last + timedelta(days=10), LAST_DAY)).schedule
     rows = zip(schedule.index, schedule["open"], schedule["close"], strict=True)
-    found = (Session(label.date(), opened.value, closed.value) for label, opened, closed in rows)
+    found = (Session(label.date(), _ns(opened), _ns(closed)) for label, opened, closed in rows)
     return [session for session in found if first <= session.day <= last]
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * SECOND_NS
 
 
 def session_of(day: date) -> Session:

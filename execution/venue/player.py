@@ -98,16 +98,17 @@ class Player:
 
     async def _readiness(self) -> None:
         """Wait for the readers the tape was started for, or for the hub."""
-        subscribed = asyncio.create_task(self._feed.wait_for(self.options.wait_for))
-        attached = asyncio.create_task(self._desk.attached.wait())
+        waiting: set[asyncio.Task[object]] = set()
         at_max = self.options.speed is None
-        waiting = {attached} if at_max and self.options.lockstep else {subscribed}
-        waiting |= {attached} if at_max else set()
+        if at_max:
+            waiting.add(asyncio.create_task(self._desk.attached.wait()))
+        if not (at_max and self.options.lockstep):
+            waiting.add(asyncio.create_task(self._feed.wait_for(self.options.wait_for)))
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            subscribed.cancel()
-            attached.cancel()
+            for task in waiting:
+                task.cancel()
 
     # --- lock-step --------------------------------------------------------------------------------
     async def _stop_by_stop(self) -> None:

@@ -135,6 +135,7 @@ async def serve(
         server.should_exit = True
         playing.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        listener.close()
     failure = playing.exception() if playing.done() and not playing.cancelled() else None
     if isinstance(failure, frames.FrameError):
         raise TapeError(f"{options.tape}: damaged: {failure}") from failure

@@ -3,7 +3,6 @@
 import json
 import logging
 from dataclasses import dataclass
-from itertools import chain
 
 from execution.venue import rest
 from execution.venue.cursor import TapeCursor
@@ -17,7 +16,7 @@ from execution.venue.replay import Replay, tape_books
 from execution.venue.sockets import Receive, Scope, Send, Socket, read_body, respond
 from execution.venue.updates import UpdateStream
 from execution.venue.wire import MAX_BODY_BYTES
-from relay.tape import Block, TapeReader
+from relay.tape import TapeReader
 
 logger = logging.getLogger(__name__)
 FEEDS = ("iex", "sip", "test")
@@ -108,7 +107,7 @@ def build(options: VenueOptions) -> Venue:
         TapeError: the tape is not readable.
     """
     blocks = TapeReader(options.tape).blocks() if options.tape else ()
-    cursor = TapeCursor(map(Block.packed, chain(blocks)))
+    cursor = TapeCursor(blocks)
     engine = VenueEngine(
         session=options.session,
         symbols=options.symbols,

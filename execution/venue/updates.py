@@ -23,6 +23,10 @@ class UpdateStream:
         self._listening: set[Socket] = set()
         self._connections = 0
 
+    @property
+    def listeners(self) -> int:
+        return len(self._listening)
+
     async def serve(self, socket: Socket) -> None:
         """Hold one connection to its end. Never speaks before the client has."""
         await socket.accept()

@@ -1,7 +1,6 @@
 """The array search over a tape against the slow, obvious version: every message, one by one."""
 
 import random
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
@@ -15,19 +14,12 @@ from execution.venue.orders import OrderRequest
 from execution.venue.rejections import Rejection
 from execution.venue.replay import Replay, tape_books
 from relay import frames
+from relay.tape import Block
 from signals.session import regular_session
 
 SESSION = regular_session(date(2013, 10, 7))
 SYMBOLS = ("AIG", "BAC", "SPY", "LONGER.NAME")
 START = SESSION.open_ns
-
-
-@dataclass(frozen=True)
-class ABlock:
-    recv_ns: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    data: bytes
 
 
 def a_message(rng: random.Random, ts_ns: int, number: int) -> dict:
@@ -54,17 +46,17 @@ def random_frames(rng: random.Random, count: int) -> list[tuple[int, bytes]]:
     return made
 
 
-def blocks(made: list[tuple[int, bytes]], size: int) -> list[ABlock]:
+def blocks(made: list[tuple[int, bytes]], size: int) -> list[Block]:
     found = []
     for at in range(0, len(made), size):
         part = made[at : at + size]
         ends = np.cumsum([len(frame) for _, frame in part])
         found.append(
-            ABlock(
-                np.array([recv for recv, _ in part]),
-                ends - np.array([len(frame) for _, frame in part]),
-                ends,
-                b"".join(frame for _, frame in part),
+            Block(
+                recv_ns=np.array([recv for recv, _ in part]),
+                starts=ends - np.array([len(frame) for _, frame in part]),
+                ends=ends,
+                data=b"".join(frame for _, frame in part),
             )
         )
     return found
