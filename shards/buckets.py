@@ -19,22 +19,7 @@ import numpy as np
 
 from shards import conditions, kernels
 from shards.kernels import PRINT, SUMS
-from signals.digest import digest
 
-BUCKET_ROW = np.dtype(
-    [
-        ("k", "<i8"),
-        ("symbol", "S16"),
-        ("open", "<f8"),
-        ("high", "<f8"),
-        ("low", "<f8"),
-        ("close", "<f8"),
-        ("volume", "<i8"),
-        ("trades", "<i8"),
-        ("vwap", "<f8"),
-        ("synthetic", "u1"),
-    ]
-)
 NO_OFFSET = -1
 _MAX_REVISIONS = 10_000  # cancels and corrections kept; a feed sends some dozens a day
 
@@ -146,27 +131,6 @@ def vwap_usd(value: np.ndarray, shares: np.ndarray, close: np.ndarray) -> np.nda
     """
     counted = shares > 0
     return np.where(counted, value / np.maximum(shares, 1) / 1e6, close)
-
-
-def bucket_rows(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the rows of all blocks sorted by (k, symbol)."""
-    rows = np.concatenate([np.empty(0, BUCKET_ROW), *blocks])
-    return rows[np.lexsort((rows["symbol"], rows["k"]))]
-
-
-def bucket_hash(rows: np.ndarray) -> str:
-    """Return the hash of closed buckets: sorted by (k, symbol), every field, floats bit for bit.
-
-    Exact repetitions (a bucket closed again after a take-over) count once.
-    """
-    ordered = bucket_rows([rows])
-    packed = ordered.view((np.void, BUCKET_ROW.itemsize))
-    if ordered.size > 1:
-        ordered = ordered[np.r_[True, packed[1:] != packed[:-1]]]
-    columns = [ordered[name].tolist() for name in BUCKET_ROW.names or ()]
-    columns[1] = [symbol.decode("ascii") for symbol in columns[1]]
-    columns[-1] = [bool(flag) for flag in columns[-1]]
-    return digest(zip(*columns, strict=True))
 
 
 def flags_of(tape: str, codes: Iterable[str], *, odd_lots_in_price: bool) -> int:

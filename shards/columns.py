@@ -90,7 +90,8 @@ class Rings:
 
     def row(self, name: str, k: int) -> np.ndarray:
         """Return (symbols,) of bucket k, writable."""
-        return self._arrays[name][k % self.depth, : self.size]
+        found: np.ndarray = self._arrays[name][k % self.depth, : self.size]
+        return found
 
     def rows(self, name: str, k: int, count: int) -> list[np.ndarray]:
         """Return the rows of the `count` buckets up to k, oldest first, without copying."""
@@ -99,12 +100,14 @@ class Rings:
     def window(self, name: str, k: int, count: int, columns: np.ndarray) -> np.ndarray:
         """Return a (count, len(columns)) copy of the buckets up to k, oldest first."""
         slots = np.arange(k - count + 1, k + 1) % self.depth
-        return self._arrays[name][slots[:, None], columns]
+        found: np.ndarray = self._arrays[name][slots[:, None], columns]
+        return found
 
     def windows(self, name: str, last: np.ndarray, count: int, columns: np.ndarray) -> np.ndarray:
         """Return (count, len(columns)), each column up to its own last bucket."""
         slots = (last + np.arange(-count + 1, 1)[:, None]) % self.depth
-        return self._arrays[name][slots, columns]
+        found: np.ndarray = self._arrays[name][slots, columns]
+        return found
 
     def forget(self, names: tuple[str, ...], columns: np.ndarray) -> None:
         """Make the fields undefined for the symbols, in every bucket."""

@@ -116,3 +116,8 @@ def unpack(conditions: int) -> list[str]:
     """Return the codes of a packed column value; the inverse of `pack`."""
     raw = int(conditions).to_bytes(8, "little").rstrip(b"\0")
     return [chr(code) for code in raw if code]
+
+
+def warm() -> None:
+    """Compile the kernel, or load it from the cache."""
+    eligibility(np.zeros(1, np.uint8), np.zeros(1, np.uint64))

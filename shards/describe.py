@@ -1,6 +1,6 @@
 """What the shard tells the hub, from the engine's arrays: candidates, breadth, exit signals."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _candidate(
     )
 
 
-def window(engine: "Engine", k: int, row: int, count: int) -> dict[str, list]:
+def window(engine: "Engine", k: int, row: int, count: int) -> dict[str, list[Any]]:
     """Return the last `count` buckets of a symbol, oldest first, as the message carries them."""
     one = np.array([row])
 

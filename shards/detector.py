@@ -55,16 +55,21 @@ class Settings(NamedTuple):
         )
 
     @property
-    def depth(self) -> int:
-        """Buckets that the rings must hold: a power of two."""
-        reach = self.limits.history + self.limits.max_burst
-        need = max(
-            self.sigma_window + reach + 4,
-            self.limits.history + self.curve.slow + self.curve.smooth + 2,
-            self.curve.fast + self.limits.history + 1,
+    def reach(self) -> int:
+        """Buckets that a close looks back."""
+        limits = self.limits
+        return max(
+            self.sigma_window + limits.history + 2,
+            limits.history + limits.max_burst + 4,
+            limits.history + self.curve.slow + self.curve.smooth + 2,
+            self.curve.fast + limits.history + 1,
             GRAVITY_BUCKETS + 2,
         )
-        return 1 << (need - 1).bit_length()
+
+    @property
+    def depth(self) -> int:
+        """Buckets that the rings hold: a power of two."""
+        return 1 << (self.reach - 1).bit_length()
 
 
 def settings_of(parameters: Mapping[str, object]) -> Settings:
@@ -284,7 +289,7 @@ def _end(
         revised=table["revised_k"][rows] >= table["b"][rows],
         limits=limits,
     )
-    ended = []
+    ended: list[tuple[int, life.Reason]] = []
     for row, reason in zip(rows.tolist(), map(life.Reason, reasons.tolist()), strict=True):
         if reason is life.Reason.NONE:
             continue

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shards import describe, detector, kernels
-from shards.buckets import BUCKET_ROW, NO_OFFSET, BucketBook, bucket_hash, vwap_usd
+from shards.buckets import BucketBook, vwap_usd
 from shards.columns import FIRST_CAPACITY, Columns, Rings, Symbols
 from shards.exits import Crossing, ExitWatch, Print
 from shards.intake import Arrived, Intake
+from shards.records import BUCKET_ROW, bucket_hash
 from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, STORED_ROW, EngineState
+from signals.candidates import State
 from signals.messages import ExitSignal, IndexBucket, WatchedPosition, Withdrawn
 from signals.session import BUCKET_NS, Session
 
@@ -140,14 +142,16 @@ class Engine:
     def feed(self, buf: bytes, offset: int | None = None) -> None:
         """Take one msgpack frame; `offset` is the relay's number of it.
 
-        Raises:
-            FrameError: this or a buffered frame is malformed (now or at a later call).
+        A malformed frame is counted, left out, and flagged in the next report.
         """
         if self.intake.feed(buf, offset) or self.exits.symbols:
             self._drain()
 
     def _drain(self) -> None:
+        bad = self.intake.counts["bad_frames"]
         arrived = self.intake.drain(self.closed_k)
+        if self.intake.counts["bad_frames"] > bad:
+            self._flags.add("bad_frame")
         self._grow()
         if arrived is None:
             return
@@ -189,12 +193,18 @@ class Engine:
         while self.closed_k < due_k:
             yield self._close(self.closed_k + 1)
 
-    def _join(self, due_k: int) -> None:
-        """Begin where the first watermark stands: what lies before it is not ours to report."""
-        waiting = self.book.open.waiting()["k"]
-        first = int(waiting.min()) if waiting.size else due_k + 1
-        self.closed_k = max(self.closed_k, min(first, due_k + 1) - 1)
+    def begin(self, k: int) -> None:
+        """Make k the first bucket to close (never before the session's first).
+
+        Without it that is where the first watermark stands, or the first print before it: what
+        lies earlier is not this engine's to report.
+        """
+        self.closed_k = max(self.closed_k, k - 1)
         self.started = True
+
+    def _join(self, due_k: int) -> None:
+        waiting = self.book.open.waiting()["k"]
+        self.begin(min(int(waiting.min()), due_k + 1) if waiting.size else due_k + 1)
 
     def _close(self, k: int) -> ClosedBucket:
         self._switch(k)
@@ -261,8 +271,8 @@ class Engine:
         real = sums["prints"] > 0
         first = table["first_k"]
         first[real & (first < 0)] = k
-        restarted = real & (table["restart"] != 0) & (table["halted"] == 0)
-        restarted &= k >= table["reopen_k"]
+        restarted: np.ndarray = real & (table["restart"] != 0) & (table["halted"] == 0)
+        restarted = restarted & (k >= table["reopen_k"])
         table["ring_k"][restarted] = k
         table["restart"][restarted] = 0
         if restarted.any():
@@ -401,6 +411,11 @@ class Engine:
             self.table["restart"][:] = 1
             self.table["reopen_k"][:] = to_ns // BUCKET_NS
 
+    def relay_restarted(self) -> None:
+        """Tell that the relay counts its frames anew: the offsets so far mean nothing now."""
+        self._drain()
+        self.intake.forget_offsets()
+
     def watch(self, position: WatchedPosition) -> None:
         """Watch an active trade from the next frame on."""
         self._drain()
@@ -471,14 +486,14 @@ class Engine:
             history: STORED_ROW per bucket before `newest.k` (those that were kept).
             minutes: per clock minute the names and their closes.
         """
-        for name in newest.table["name"]:
-            self.symbols.rows_of(*_words(name))
-        self._grow()
         rows = self._rows_named(newest.table["name"])
+        self._grow()
         own = rows >= 0
         self.table.unpack(rows[own], newest.table[own])
         self._quotes[rows[own]] = newest.quotes[own]
-        for k, stored in {**history, newest.k: newest.rows}.items():
+        buckets = {**history, newest.k: newest.rows}
+        self._distrust_holes(newest.k, buckets)
+        for k, stored in buckets.items():
             if newest.k - self.rings.depth < k <= newest.k:
                 self._restore_bucket(k, stored)
         for minute, (names, closes) in minutes.items():
@@ -488,6 +503,23 @@ class Engine:
         self.intake.resumed_position = newest.position
         self.intake.resumed_cut_ns = newest.cut_ns
         self.intake.position = newest.position
+
+    def _distrust_holes(self, k: int, history: Mapping[int, np.ndarray]) -> None:
+        """Begin the rings anew behind the newest bucket that was not kept, where it matters."""
+        whole = np.ones(self.table.size, np.bool_)
+        since = np.full(self.table.size, k + 1, np.int64)
+        reach = max(k - self.settings.reach, self.session.first_k)
+        for j in range(k, reach - 1, -1):
+            kept = np.zeros(self.table.size, np.bool_)
+            if j in history:
+                at = self._rows_named(history[j]["name"])
+                kept[at[at >= 0]] = True
+            whole &= kept
+            since[whole] = j
+        ring_k = self.table["ring_k"]
+        broken = (ring_k >= 0) & (since > np.maximum(ring_k, reach))
+        ring_k[broken] = since[broken]
+        self.table["state"][broken] = State.WARMUP
 
     def _restore_bucket(self, k: int, stored: np.ndarray) -> None:
         at = self._rows_named(stored["name"])
@@ -499,10 +531,5 @@ class Engine:
             self.rings.row(name, k)[before] = np.nan
 
     def _rows_named(self, names: np.ndarray) -> np.ndarray:
-        found = [self.symbols.row_of(name.decode()) for name in names.tolist()]
-        return np.array([NO_OFFSET if row is None else row for row in found], np.int64)
-
-
-def _words(name: bytes) -> tuple[np.ndarray, np.ndarray]:
-    words = np.frombuffer(bytes(name).ljust(16, b"\0"), ">u8").astype(np.uint64)
-    return words[:1].copy(), words[1:].copy()
+        words = np.ascontiguousarray(names, "S16").view(">u8").reshape(-1, 2).astype(np.uint64)
+        return self.symbols.rows_of(words[:, 0].copy(), words[:, 1].copy())

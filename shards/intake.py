@@ -5,7 +5,7 @@ per message. What a frame is worth is decided against the bucket that was closed
 """
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -64,6 +64,11 @@ class QuoteLog:
         kernels.apply_quotes(rows, quotes, offsets, end_ns, grace_ns, best, keep)
         self._parts = [(rows[keep], quotes[keep], offsets[keep])] if keep.any() else []
 
+    def forget_offsets(self) -> None:
+        """Treat the waiting quotes as without an offset."""
+        for _, _, offsets in self._parts:
+            offsets[:] = NO_OFFSET
+
     def newest(self, row: int, ts_ns: int) -> np.void | None:
         """Return a symbol's newest waiting quote up to `ts_ns`, None without one."""
         best = None
@@ -109,21 +114,24 @@ class Intake:
     def drain(self, closed_k: int) -> Arrived | None:
         """Decode and book the buffered frames; None when there were none.
 
-        Raises:
-            FrameError: a frame is malformed; the buffer is dropped, all of it counted as bad.
+        A malformed frame is counted and left out.
         """
         if not self._frames:
             return None
         parts, offsets = self._frames, np.array(self._offsets, np.int64)
         self._frames, self._offsets, self._buffered = [], [], 0
-        ends = np.cumsum([len(part) for part in parts])
         buf = b"".join(parts)
         try:
             spans = frames.scan(buf)
         except frames.FrameError:
-            self.counts["bad_frames"] += len(parts)
-            raise
-        at = offsets[np.searchsorted(ends, spans["start"], side="right")]
+            sound = [_is_frame(part) for part in parts]
+            self.counts["bad_frames"] += len(parts) - sum(sound)
+            parts = [part for part, good in zip(parts, sound, strict=True) if good]
+            offsets = offsets[np.array(sound)]
+            buf = b"".join(parts)
+            spans = frames.scan(buf)
+        ends = np.cumsum([len(part) for part in parts])
+        at = offsets[np.searchsorted(ends, spans["start"], side="right")] if parts else offsets
         kind = spans["kind"]
         self._slow_path(buf, spans, at, closed_k)
         self._book_quotes(buf, spans[kind == frames.QUOTE], at[kind == frames.QUOTE])
@@ -198,7 +206,7 @@ class Intake:
                 self.counts["bad_messages"] += 1
 
     def _rare(
-        self, message: dict, kind: str, row: int, ts_ns: int, offset: int, closed_k: int
+        self, message: dict[str, Any], kind: str, row: int, ts_ns: int, offset: int, closed_k: int
     ) -> None:
         if kind == "s":
             code = str(message["sc"])
@@ -219,7 +227,7 @@ class Intake:
             if ts_ns // BUCKET_NS <= closed_k:
                 self._keep(Status(ts_ns, row, "revised", 0.0, 0.0, offset))
 
-    def _corrected(self, message: dict) -> tuple[int, float, int, int]:
+    def _corrected(self, message: dict[str, Any]) -> tuple[int, float, int, int]:
         price, size = float(message["cp"]), int(message["cs"])
         if not usable(np.array([price]), np.array([size]))[0]:
             raise ValueError("a correction to no price or no size")
@@ -243,12 +251,27 @@ class Intake:
         self.statuses = [status for status in self.statuses if status.ts_ns > cut_ns]
         return due
 
+    def forget_offsets(self) -> None:
+        """Treat everything so far as without an offset: the relay began to count anew."""
+        self.book.open.waiting()["offset"] = NO_OFFSET
+        self.quotes.forget_offsets()
+        self.statuses = [status._replace(offset=NO_OFFSET) for status in self.statuses]
+        self.position = self.resumed_position = 0
+
     def first_waiting_offset(self) -> int:
         """Return the first frame that a restart must see again: it holds something undecided."""
         waiting = [self.book.first_waiting_offset(), self.quotes.first_waiting_offset()]
         waiting += [status.offset for status in self.statuses]
         waiting += self._offsets
         return min((offset for offset in waiting if offset != NO_OFFSET), default=self.position)
+
+
+def _is_frame(part: bytes) -> bool:
+    try:
+        frames.scan(part)
+    except frames.FrameError:
+        return False
+    return True
 
 
 def _nanoseconds(code: int, data: memoryview) -> object:

@@ -3,9 +3,14 @@
 Integers are summed as integers and each symbol's prints are taken in (time, id, exchange) order,
 so a bucket does not depend on how its prints arrived. No fastmath, for the same reason.
 """
+# numba infers the types and mypy cannot see through its decorator:
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code=assignment
 
 import numpy as np
 from numba import njit
+
+from relay.frames import QUOTES
 
 PRICE, VOLUME, VWAP, SOLD_LAST, UNKNOWN, ODD_LOT, DROPPED = 1, 2, 4, 8, 16, 32, 64
 
@@ -277,3 +282,5 @@ def warm() -> None:
     starts, order = np.empty(2, np.int64), np.empty(2, np.int64)
     by_symbol(prints, 1, starts, order)
     sum_prints(prints, order, starts, np.zeros(1, np.int64), sums)
+    rows, offsets, keep = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.bool_)
+    apply_quotes(rows, np.zeros(1, QUOTES), offsets, 1, 1, np.zeros(1, QUOTE_STATE), keep)

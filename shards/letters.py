@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AFTER_Z = "["  # the character after Z
+_SYMBOL_AFTER_Z = "_"  # the first one after it that a symbol may hold
 Range = tuple[str, str]
 
 
@@ -106,16 +107,13 @@ def holds(ranges: Iterable[Range], symbol: str) -> bool:
 
 
 def pattern(one: Range) -> str:
-    """Return the range as a subscription pattern of the relay.
-
-    `*` is everything; an open end is written with the last ASCII character.
-    """
+    """Return the range as a subscription pattern of the relay: `*`, `A*`, `[A,AN)`, `[A,)`."""
     lo, hi = one
     if not lo and not hi:
         return "*"
     if len(lo) == 1 and letter_range(lo)[1] == hi:
         return f"{lo}*"
-    return f"[{lo},{hi or chr(127)})"
+    return f"[{_SYMBOL_AFTER_Z if lo == AFTER_Z else lo},{hi})"
 
 
 def cell_of(symbol: str) -> str:

@@ -1,0 +1,167 @@
+"""One assignment being worked on: frames and clocks in, messages to the hub out. No network.
+
+The resident owns the connections; `Duty` knows whose turn it is: it closes what a frame's
+watermark allows before it takes the frame, and answers each lock-step stop after its buckets.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import msgspec
+
+from relay.extension import read_extension
+from relay.frames import FrameError
+from shards.assignment import Assignment
+from shards.engine import ClosedBucket, Engine
+from shards.state import EngineState
+from signals import messages
+from signals.messages import Message
+
+logger = logging.getLogger(__name__)
+
+MAX_SANE_LAG_NS = 3_600_000_000_000  # beyond it the watermark is a tape's, not this host's
+_WORDS = (b"\xa1T\xa5clock", b"\xa1T\xa6resume")  # control messages that concern a duty
+_LOOK_BYTES = 160  # an extension element and the start of what follows
+
+
+class Duty:
+    """Args:
+    send: queues a message for the hub; seq: the next message number of this process.
+    keep: queues the state after a close (with the relay's epoch), None without a store.
+    now_ns: the host's clock, for the lag.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        engine: Engine,
+        *,
+        send: Callable[[Message], None],
+        seq: Callable[[], int],
+        keep: Callable[[EngineState, int], None] | None,
+        now_ns: Callable[[], int],
+        record: BinaryIO | None = None,
+    ) -> None:
+        self.assignment, self.engine = assignment, engine
+        self._send, self._seq, self._keep, self._now_ns = send, seq, keep, now_ns
+        self._record = record
+        self.relay_epoch: int | None = None
+        self.expected = 0  # frames below it were taken
+        self.watermark_ns = 0
+        self._gap_since_ns: int | None = None
+        for position in assignment.watch:
+            engine.watch(position)
+
+    @property
+    def lag_ms(self) -> float:
+        """How far the watermark trails the host's clock; 0 on a tape."""
+        lag_ns = self._now_ns() - self.watermark_ns
+        tape = self.assignment.lockstep or abs(lag_ns) > MAX_SANE_LAG_NS
+        return 0.0 if tape else lag_ns / 1e6
+
+    def resume_at(self, epoch: int, offset: int) -> None:
+        """Tell where the restored engine goes on, in the relay's count."""
+        self.relay_epoch, self.expected = epoch, offset
+
+    def take(self, frame: bytes) -> None:
+        """Take one frame of the relay, data or control."""
+        try:
+            position = read_extension(frame)
+            control = _controls(frame) if _may_hold_control(frame) else []
+        except (FrameError, msgspec.MsgspecError, IndexError):
+            logger.warning("bad frame set aside", extra={"bytes": len(frame)})
+            return
+        watermark_ns, stop = 0, None
+        for message in control:
+            if message["T"] == "clock":
+                watermark_ns, stop = int(message["t"]), message.get("stop")
+            elif message["T"] == "resume" and message.get("state") == "GAP":
+                self._gap_since_ns = self.watermark_ns or self.engine.intake.resumed_cut_ns
+        if position is None:
+            if not control:
+                self._feed(frame, None)
+        else:
+            watermark_ns = max(watermark_ns, position.watermark_ns)
+            self._note_epoch(position.epoch)
+        self._advance(watermark_ns, stop)
+        if position is not None and position.offset >= self.expected:
+            self.expected = position.offset + 1
+            if not control:
+                self._feed(frame, position.offset)
+
+    def _feed(self, frame: bytes, offset: int | None) -> None:
+        self.engine.feed(frame, offset)
+        if self.engine.exits.symbols:
+            self._send_signals()
+
+    def _note_epoch(self, epoch: int) -> None:
+        if self.relay_epoch is not None and self.relay_epoch != epoch:
+            logger.warning("the relay began anew", extra={"epoch": epoch})
+            self.engine.relay_restarted()
+            self.expected = 0
+            if self._gap_since_ns is None:
+                self._gap_since_ns = self.watermark_ns
+        self.relay_epoch = epoch
+
+    def _advance(self, watermark_ns: int, stop: int | None) -> None:
+        """Close what is due; in lock-step answer the stop with the last report, or without."""
+        if self._gap_since_ns is not None and watermark_ns > 0:
+            if self._gap_since_ns > 0:
+                self.engine.gap(self._gap_since_ns, watermark_ns)
+            self._gap_since_ns = None
+        if watermark_ns <= self.watermark_ns and stop is None:
+            return
+        self.watermark_ns = max(self.watermark_ns, watermark_ns)
+        previous: ClosedBucket | None = None
+        for closed in self.engine.closing(self.watermark_ns):
+            self._book(closed)
+            if previous is not None:
+                self._report(previous, None)
+            previous = closed
+        if previous is not None or stop is not None:
+            self._send_signals()
+        if previous is not None:
+            self._report(previous, stop)
+        elif stop is not None:
+            self._send(
+                messages.StopDone(
+                    run=self.assignment.run, shard=self.engine.shard, epoch=self.engine.epoch,
+                    seq=self._seq(), stop=stop, t_ns=self.watermark_ns,
+                )
+            )  # fmt: skip
+
+    def _book(self, closed: ClosedBucket) -> None:
+        if self._record is not None and closed.rows.size:
+            self._record.write(closed.rows.tobytes())
+            self._record.flush()
+        if self._keep is not None:
+            self._keep(self.engine.state_after(closed.k), self.relay_epoch or 0)
+
+    def _report(self, closed: ClosedBucket, stop: int | None) -> None:
+        self._send(
+            messages.Report(
+                run=self.assignment.run, seq=self._seq(), stop=stop, feed_lag_ms=self.lag_ms,
+                **closed.report_parts,
+            )
+        )  # fmt: skip
+
+    def _send_signals(self) -> None:
+        for signal in self.engine.take_exit_signals():
+            self._send(signal)
+
+    def close(self) -> None:
+        """End: the record file is complete up to the last report."""
+        if self._record is not None:
+            self._record.close()
+
+
+def _may_hold_control(frame: bytes) -> bool:
+    head = frame[:_LOOK_BYTES]
+    return any(word in head for word in _WORDS)
+
+
+def _controls(frame: bytes) -> list[dict[str, Any]]:
+    decoded = msgspec.msgpack.decode(frame)
+    found = decoded if isinstance(decoded, list) else []
+    return [one for one in found if isinstance(one, dict) and one.get("T") in ("clock", "resume")]
