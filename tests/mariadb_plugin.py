@@ -50,7 +50,7 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, None, None]:
     """Set the environment; a wrapper, so that it runs before pytest-django reads the settings."""
-    home = scratch_dir("tradeplane-tests-")
+    home = scratch_dir("tests")
     early_config.add_cleanup(partial(shutil.rmtree, home, ignore_errors=True))
     port, password = free_port(), new_password()
     os.environ.update(NEUTRAL)

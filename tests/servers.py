@@ -24,11 +24,18 @@ class CannotStart(RuntimeError):
     """A server is not installed or did not come up; the text says which and why."""
 
 
-def scratch_dir(prefix: str) -> Path:
-    """Make a directory in memory where there is room, else in the usual temporary place."""
+def scratch_dir(kind: str) -> Path:
+    """Make a directory in memory where there is room, else in the usual temporary place.
+
+    What a killed run left behind goes now: the name says whose it was.
+    """
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes it private
     roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if roomy else None))
+    parent = memory if roomy else Path(tempfile.gettempdir())
+    for left in parent.glob("tradeplane-*-[0-9]*-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"tradeplane-{kind}-{os.getpid()}-", dir=parent))
 
 
 def free_port() -> int:
@@ -79,7 +86,7 @@ class MariaDB:
     """A MariaDB in a directory of its own, reached by socket only."""
 
     def __init__(self) -> None:
-        self.home = scratch_dir("tradeplane-mariadb-")
+        self.home = scratch_dir("mariadb")
         self.socket = self.home / "s"
         try:
             self._install()
@@ -142,7 +149,7 @@ class Valkey:
     """A Valkey (or Redis) with a password, on loopback."""
 
     def __init__(self, *, port: int, password: str) -> None:
-        self.home = scratch_dir("tradeplane-valkey-")
+        self.home = scratch_dir("valkey")
         self.port, self.password = port, password
         conf = self.home / "conf"
         conf.touch(mode=0o600)  # the password stays off the command line
