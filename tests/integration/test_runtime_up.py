@@ -117,7 +117,8 @@ def test_the_tape_plan_is_passed_on_to_the_venue() -> None:
     plan = TapePlan(path=Path("d.tape"), speed="max", start="10:00", order_latency_ms=0)
 
     assert plan.arguments() == [
-        "--tape", "d.tape", "--speed", "max", "--from", "10:00", "--order-latency-ms", "0",
+        "--tape", "d.tape", "--speed", "max", "--lockstep", "--from", "10:00",
+        "--order-latency-ms", "0",
     ]  # fmt: skip
     assert MANAGE.is_file()
 

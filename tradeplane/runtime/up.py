@@ -16,8 +16,10 @@ from types import FrameType
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import DatabaseError, close_old_connections
 
 from execution import selectors
+from execution.models import Activity
 from relay import keys as relay_keys
 from tradeplane.runtime import redis, roles
 from tradeplane.runtime.environment import base_environment
@@ -255,12 +257,25 @@ class Up:
             supervisor.watch()
             looks += 1
             if self._options.until_end and looks % RUN_LOOK_EVERY == 0:
-                state = selectors.run_state(plan.run)
+                state = self._run_state(plan.run)
                 if state == "failed":
-                    raise UpError(f"run {plan.run} failed; see the hub's log")
+                    raise UpError(f"the run failed: {self._why_failed(plan.run)}")
                 if state == "ended":
                     return selectors.run_summary(plan.run)
         return None
+
+    def _run_state(self, run: str) -> str | None:
+        """The run's state as its row tells it; None also while the database does not answer."""
+        try:
+            return selectors.run_state(run)
+        except DatabaseError as exc:
+            self.say("up", f"the database does not answer: {exc}")
+            close_old_connections()
+            return None
+
+    def _why_failed(self, run: str) -> str:
+        newest = Activity.objects.filter(run=run, level="alarm").first()
+        return newest.text if newest else "see logs/hub.log"
 
     def _report(self, summary: dict[str, object]) -> int:
         broken = verdict(summary)

@@ -5,10 +5,13 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
+from celery.utils.nodenames import host_format
 
 from tradeplane.celery import app
 from tradeplane.resident import install
@@ -25,6 +28,8 @@ def run_worker(*, queues: Sequence[str], name: str, options: dict[str, Any]) -> 
     Args: options go to the bootsteps: `{"shard": 3}` or `{"hub": True}`.
     """
     faulthandler.register(signal.SIGUSR2)  # `kill -USR2` prints every thread's stack
+    # Root and pickle are the danger it means; we accept JSON only (celery_settings.py).
+    warnings.simplefilter("ignore", SecurityWarning)
     setup_logging.connect(_keep_our_logging, weak=False)
     worker_shutting_down.connect(_leave_in_time, weak=False)
     for quiet in QUIET_LOGGERS:
@@ -32,7 +37,7 @@ def run_worker(*, queues: Sequence[str], name: str, options: dict[str, Any]) -> 
     app.conf.imports = ("execution.tasks" if options.get("hub") else "shards.tasks",)
     install(app)
     worker = app.Worker(
-        hostname=f"{name}@%h",
+        hostname=host_format(f"{name}@%h"),
         pool_cls="solo",
         queues=list(queues),
         without_gossip=True,
