@@ -189,9 +189,9 @@ def _order(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[D
     if not 1 <= plan.quantity <= MAX_SHARES:
         text = f"{plan.quantity} shares; 1 to {MAX_SHARES} are allowed."
         yield _denied(DenyCode.QUANTITY, text)
-    equity = Decimal(0) if c.account is None else c.account.equity
-    most = equity * decimal_of(p["max_notional_percent"]) / HUNDRED
-    if plan.notional > most:
+    equity = None if c.account is None else c.account.equity  # None: the account denies
+    most = (equity or Decimal(0)) * decimal_of(p["max_notional_percent"]) / HUNDRED
+    if equity is not None and plan.notional > most:
         text = f"The order is worth {plan.notional:.2f} USD; your limit is {most:.2f} USD."
         yield _denied(DenyCode.ORDER_VALUE, text)
     if c.usual_value is not None and plan.notional > FAT_FINGER * c.usual_value:
