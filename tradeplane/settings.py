@@ -169,6 +169,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"plain": {"()": "tradeplane.runtime.logs.FactsFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"websockets": {"level": "WARNING"}},  # each role says itself who comes and goes
     "root": {
         "handlers": ["stderr"],
         "level": env.str("LOG_LEVEL", default="INFO"),
