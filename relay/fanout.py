@@ -4,7 +4,6 @@ No sockets here: lines (consumers) hold an outbox and are woken; `relay.server` 
 of the upstream has an offset of its own, also when several are routed together.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,6 @@ from relay.routing import Route
 from relay.symbols import is_symbol
 from relay.wire import is_control
 
-logger = logging.getLogger(__name__)
 RING_BYTES = 128 << 20
 RING_SECONDS = 60.0
 QUEUE_BYTES = 8 << 20
