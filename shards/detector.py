@@ -171,11 +171,21 @@ def sigma5_bps(
 
 
 def gather(
-    rings: Rings, k: int, rows: np.ndarray, table: Columns, every: Features, settings: Settings
+    rings: Rings,
+    k: int,
+    rows: np.ndarray,
+    table: Columns,
+    every: Features,
+    settings: Settings,
+    *,
+    latched: bool = True,
 ) -> Found:
-    """Return the evidence of the given rows in bucket k; living candidates keep their b."""
+    """Return the evidence of the given rows in bucket k.
+
+    Args: latched: living candidates keep the burst and the noise that they were born with.
+    """
     limits = settings.limits
-    alive = table["state"][rows] == State.CANDIDATE
+    alive = (table["state"][rows] == State.CANDIDATE) & latched
     walked = oscillator.burst(rings.window("x", k, limits.history, rows), limits.ratio)
     length = np.where(alive, k - table["b"][rows] + 1, walked.length)
     flat_length = np.where(alive, table["flat_len"][rows], walked.flat_length)

@@ -392,8 +392,9 @@ class Engine:
         order = order[(order < self.features.x.size)]
         order = order[self.table["first_k"][order] >= 0]
         found = detector.gather(
-            self.rings, self.closed_k, order, self.table, self.features, self.settings
-        )
+            self.rings, self.closed_k, order, self.table, self.features, self.settings,
+            latched=False,
+        )  # fmt: skip
         every = self.features
         columns = (every.ao, every.value, every.x)
         values = [column[order].tolist() for column in columns]

@@ -113,7 +113,8 @@ def pattern(one: Range) -> str:
         return "*"
     if len(lo) == 1 and letter_range(lo)[1] == hi:
         return f"{lo}*"
-    return f"[{_SYMBOL_AFTER_Z if lo == AFTER_Z else lo},{hi})"
+    low, high = (_SYMBOL_AFTER_Z if end == AFTER_Z else end for end in one)
+    return f"[{low},{high})"
 
 
 def cell_of(symbol: str) -> str:

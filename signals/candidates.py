@@ -158,13 +158,13 @@ def rested(
     new = state.copy()
     over = k >= until_k
     new[restarted & (state != State.CANDIDATE)] = State.WARMUP
-    new[(new == State.SUSPENDED) & ~suspended] = State.WARMUP
     new[(new == State.WARMUP) & warm & over] = State.IDLE
     new[(new == State.COOLING) & over] = State.IDLE
     new[(new == State.IDLE) & ~warm] = State.WARMUP
     new[(new == State.ARMED) & ~warm] = State.WARMUP
     new[(new == State.ARMED) & ~quiet] = State.IDLE
     new[(new == State.IDLE) & quiet] = State.ARMED
+    new[state == State.SUSPENDED] = State.WARMUP  # one bucket at least
     new[suspended & (state != State.CANDIDATE)] = State.SUSPENDED
     return new
 

@@ -55,7 +55,8 @@ def ordered_sum(rows: np.ndarray) -> np.ndarray:
 
 def ordered_mean(rows: np.ndarray) -> np.ndarray:
     """Return the mean over axis 0 of `ordered_sum`."""
-    return ordered_sum(rows) / rows.shape[0]
+    mean: np.ndarray = ordered_sum(rows) / rows.shape[0]
+    return mean
 
 
 def awesome(prices: np.ndarray, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +82,8 @@ def curve_value(ao: np.ndarray, curve: Curve) -> np.ndarray:
 
 def in_bps(value: np.ndarray, slow_mean: np.ndarray) -> np.ndarray:
     """Return x: the curve in basis points of the slow mean."""
-    return 1e4 * value / slow_mean
+    x: np.ndarray = 1e4 * value / slow_mean
+    return x
 
 
 class Series(NamedTuple):
@@ -113,7 +115,8 @@ def acceleration(now: np.ndarray, before: np.ndarray, *, mode: str, lookback: in
     if mode == "ratio":
         ratio: np.ndarray = now / np.where(np.isnan(before), np.nan, np.maximum(before, 1.0))
         return ratio
-    return (now - before) / lookback
+    slope: np.ndarray = (now - before) / lookback
+    return slope
 
 
 @lru_cache(maxsize=64)
@@ -227,4 +230,5 @@ def surge(volume: np.ndarray, *, fast: int, history: int, floor: float) -> np.nd
     recent = ordered_sum(volume[-fast:]) / fast
     base_rows = volume[max(volume.shape[0] - fast - history, 0) : -fast]
     base = ordered_sum(base_rows) / base_rows.shape[0]
-    return recent / np.maximum(np.maximum(base, floor), np.finfo(np.float64).tiny)
+    found: np.ndarray = recent / np.maximum(base, max(floor, float(np.finfo(np.float64).tiny)))
+    return found
