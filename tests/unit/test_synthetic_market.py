@@ -197,11 +197,15 @@ def test_a_halted_name_is_silent_between_its_statuses() -> None:
     halt = next(h for h in market.halts if h.pause)
     start = halt.start_ns - 2 * SECOND_NS
 
-    messages = [
-        m
-        for m in decoded(list(market.blocks(start, halt.end_ns + 5 * SECOND_NS)))
-        if m["S"] == halt.symbol
-    ]
+    key = frames.symbol_key(halt.symbol)[0]
+
+    messages = []
+    for block in market.blocks(start, halt.end_ns + 5 * SECOND_NS):
+        spans = frames.scan(block.data)
+        messages += [
+            msgspec.msgpack.decode(block.data[span["start"] : span["end"]])
+            for span in spans[spans["key"] == key]
+        ]
 
     halted = [m for m in messages if m["T"] in "tq" and halt.start_ns <= _ns(m) < halt.end_ns]
     codes = [m["sc"] for m in messages if m["T"] == "s"]
@@ -216,18 +220,24 @@ def _ns(message: dict) -> int:
 
 def test_cancels_and_corrections_name_prints_that_were_sent() -> None:
     market = a_market(symbols=1_000)
-    messages = decoded(seconds(market, market.live_ns, 600))
-    sent = {m["i"]: m for m in messages if m["T"] == "t"}
+    sent: dict[int, tuple[float, int]] = {}
+    cancels = corrections = 0
 
-    cancels = [m for m in messages if m["T"] == "x"]
-    corrections = [m for m in messages if m["T"] == "c"]
+    for block in seconds(market, market.live_ns, 600):
+        spans = frames.scan(block.data)
+        rows = frames.trades(block.data, spans)
+        sent |= dict(zip(rows["id"].tolist(), rows[["price", "size"]].tolist(), strict=True))
+        for span in spans[(spans["kind"] == frames.CANCEL) | (spans["kind"] == frames.CORRECTION)]:
+            m = msgspec.msgpack.decode(block.data[span["start"] : span["end"]])
+            if m["T"] == "x":
+                cancels += 1
+                assert sent[m["i"]] == (m["p"], m["s"])
+            else:
+                corrections += 1
+                assert sent[m["oi"]] == (m["op"], m["os"])
 
     assert cancels
     assert corrections
-    for m in cancels:
-        assert (sent[m["i"]]["p"], sent[m["i"]]["s"]) == (m["p"], m["s"])
-    for m in corrections:
-        assert (sent[m["oi"]]["p"], sent[m["oi"]]["c"]) == (m["op"], m["oc"])
 
 
 @pytest.mark.parametrize("given", [{"seed": -1}, {"planted_per_hour": -1.0}, {"symbols": 3}])

@@ -179,6 +179,11 @@ DEPTH_MODEL = (1e-4, 1.5)
 #: Trades a day, and how often the quote of such a name is refreshed when nothing changed, s.
 REFRESH = ((1170.0, 5), (70.0, 15), (0.0, 60))
 
+# --- the market's own sudden moves ---------------------------------------------------------------
+IMPULSES_PER_HOUR = 500.0
+IMPULSE_NAMES = 5_500.0  # among so many names
+IMPULSE_NOISE = 18.0  # median size in standard deviations of a 5-second return
+
 # --- rare events, per hour --------------------------------------------------------------------
 CANCELS_PER_HOUR = 40.0
 CORRECTIONS_PER_HOUR = 20.0

@@ -24,6 +24,9 @@ WARM_UP_S = 780  # oscillator and noise need 12 minutes of buckets
 CLOSING_S = 5  # closing prints come after the bell
 IDS_PER_MINUTE = 10_000_000
 _SPAWN, _PRINTS, _AFTER = 21, 22, 23
+SETTLED_NS = 30 * MINUTE_NS  # an acceleration is over
+SOON_NS = MINUTE_NS + plan.CALM_S * SECOND_NS
+CALM_BOOST = 0.8
 _EVENTS = 1 << 14
 
 NAME = np.dtype(
@@ -47,7 +50,7 @@ class SyntheticMarket:
         seed: the same seed, day and number of symbols give the same bytes.
         symbols: how many names, the largest first.
         start_ns: where `blocks()` starts without an argument; 09:42 New York when None.
-        planted_per_hour: accelerations whose list is `planted`.
+        planted_per_hour: accelerations whose list is `planted`; `impulses` are the market's own.
         close: the session's end in New York; 13:00 on a half day.
     Raises:
         ValueError: an impossible number of symbols or a negative rate.
@@ -79,6 +82,10 @@ class SyntheticMarket:
         )
         self.halts = plan.halts(
             seed, self.universe, open_ns, session_s, [p.symbol for p in self.planted]
+        )
+        busy = [*(p.symbol for p in self.planted), *(h.symbol for h in self.halts)]
+        self.impulses: list[Planted] = plan.impulses(
+            seed, self.universe, open_ns, session_s, [*busy, *universe.INDEX_SYMBOLS]
         )
         self.header = TapeHeader(
             feed="sip",
@@ -144,6 +151,10 @@ class _Constants:
         self.refresh = _refresh(u.trades)
         self.shape = prices.day_shape(market.minutes)
         self.planted = [(self.index[p.symbol], p) for p in market.planted]
+        self.moves = self.planted + [(self.index[p.symbol], p) for p in market.impulses]
+        self.move_starts = np.array([p.start_ns for _, p in self.moves], np.int64)
+        self.move_names = np.array([i for i, _ in self.moves], np.int64)
+        self.remainders = np.array([plan.remainder(p) for _, p in self.moves])
         self.halts = [(self.index[h.symbol], h) for h in market.halts]
         count, open_ns = len(u.symbols), market.session.open_ns
         self.halted = np.zeros((2, count), np.int64)
@@ -153,6 +164,7 @@ class _Constants:
         for i, p in self.planted:
             start_s = (p.start_ns - open_ns) // SECOND_NS
             self.calm[:, i] = start_s - plan.CALM_S, start_s + int(p.duration_s)
+        self.calm_names = {i for i, _ in self.planted}
         self.bands = rare.Bands(u, market.minutes * MINUTE_S)
 
 
@@ -262,14 +274,25 @@ class _Minute:
             market.seed, minute, pair, market.universe.beta, own_sd, market_sd,
             calm[0], calm[1], prices.VARIANCE, grid,
         )  # fmt: skip
+        self._add_moves(grid)
         seconds = np.arange(MINUTE_S + 1)
-        for i, planted in constants.planted:
-            if planted.start_ns < self._start_ns + MINUTE_NS:
-                grid[i] += plan.climb(planted, seconds + self._since(planted.start_ns))
         for i, halt in constants.halts:
             if halt.start_ns - plan.RUN_S * SECOND_NS < self._start_ns + MINUTE_NS:
                 grid[i] += plan.run(halt, seconds + self._since(halt.start_ns))
         return grid
+
+    def _add_moves(self, grid: np.ndarray) -> None:
+        """Add accelerations: the recent ones second by second, of old ones what stays."""
+        c, seconds = self._constants, np.arange(MINUTE_S + 1)
+        age_ns = self._start_ns - c.move_starts
+        old = age_ns >= SETTLED_NS
+        stays = np.zeros(grid.shape[0])
+        np.add.at(stays, c.move_names[old], c.remainders[old])
+        grid += stays[:, None].astype(np.float32)
+        self._moves = [c.moves[m] for m in np.flatnonzero(~old & (age_ns > -SOON_NS))]
+        for i, move in self._moves:
+            if move.start_ns < self._start_ns + MINUTE_NS:
+                grid[i] += plan.climb(move, seconds + self._since(move.start_ns))
 
     def _since(self, ts_ns: int) -> float:
         return (self._start_ns - ts_ns) / SECOND_NS
@@ -317,12 +340,14 @@ class _Minute:
         drift = (grid[:, second + 1] - grid[:, second]) / self._constants.names["spread"]
         tilt = 0.5 + np.clip(0.5 * drift, -0.3, 0.3)
         boost = np.ones(tilt.size)
-        for i, p in self._constants.planted:
-            since = (start_ns - p.start_ns) / SECOND_NS
-            if -plan.CALM_S <= since < p.duration_s + 5 * plan.BUSY_S:
-                boost[i] = _planted_boost(p, since)
-                if 0 <= since < p.duration_s:
-                    tilt[i] = 0.85
+        for i, move in self._moves:
+            since = (start_ns - move.start_ns) / SECOND_NS
+            if since < 0:
+                boost[i] *= CALM_BOOST if i in self._constants.calm_names else 1.0
+            elif since < move.duration_s + 5 * plan.BUSY_S:
+                boost[i] *= _moving_boost(move, since)
+                if since < move.duration_s:
+                    tilt[i] = 0.85 if move.size_bps > 0 else 0.15
         for i, halt in self._constants.halts:
             if halt.start_ns <= start_ns < halt.end_ns:
                 boost[i] = 0.0
@@ -403,12 +428,10 @@ class _Minute:
         return self._render(0, self._auction_events(kind, within_s), [])[0]
 
 
-def _planted_boost(p: Planted, since_s: float) -> float:
-    """Return the intensity factor of a planted name, `since_s` after its start."""
-    if since_s < 0:
-        return 0.8
+def _moving_boost(p: Planted, since_s: float) -> float:
+    """Return the intensity factor of an accelerating name, `since_s` after its start."""
     if since_s < p.duration_s:
-        return 2.0 + (p.volume_x - 2.0) * min(1.0, 0.3 + 2 * since_s / p.duration_s)
+        return 1.0 + (p.volume_x - 1.0) * min(1.0, 0.4 + 2 * since_s / p.duration_s)
     return 1.0 + (p.volume_x - 1.0) * float(np.exp(-(since_s - p.duration_s) / plan.BUSY_S))
 
 

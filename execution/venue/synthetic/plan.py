@@ -79,16 +79,21 @@ def _plantable(u: Universe) -> np.ndarray:
     """Return names that could be traded: liquid, no fund, spread and price in the usual limits."""
     plain = np.array(["." not in symbol for symbol in u.symbols])
     spread_bps = np.maximum(u.spread, np.where(u.price < 1, 1e-4, 1e-2) / u.price) * 1e4
-    busy = (u.trades > 3_000) & (u.trades < 150_000) & (u.dollars > 2e7)
+    busy = (u.trades > 9_000) & (u.trades < 150_000) & (u.dollars > 2e7)
     good = plain & ~u.etf & busy & (u.price > 6) & (u.price < 400) & (spread_bps < 14)
     return np.flatnonzero(good)
 
 
+def _noise_bps(u: Universe, i: int) -> float:
+    """Return the standard deviation of a 5-second log return of name `i`."""
+    day_sd = float(np.hypot(u.day_sd[i], u.beta[i] * facts.MARKET_DAY_SD))
+    return day_sd * 1e4 / float(np.sqrt(BUCKETS_PER_DAY))
+
+
 def _acceleration(rng: np.random.Generator, u: Universe, i: int, start_ns: int) -> Planted:
-    noise_bps = float(np.hypot(u.day_sd[i], u.beta[i] * facts.MARKET_DAY_SD)) * 1e4
-    noise_bps /= BUCKETS_PER_DAY**0.5
+    noise_bps = _noise_bps(u, i)
     duration_s = float(rng.uniform(20, 45))
-    size_bps = float(np.clip(noise_bps * rng.uniform(16, 44), 45, 350))
+    size_bps = float(np.clip(noise_bps * rng.uniform(18, 48), 55, 350))
     # enough shares and dollars for the usual minima within the climb
     per_second = u.volume[i] / SESSION_S
     wanted = max(15_000.0, 300_000.0 / u.price[i]) / (per_second * duration_s)
@@ -103,6 +108,41 @@ def _acceleration(rng: np.random.Generator, u: Universe, i: int, start_ns: int) 
         noise_bps=round(noise_bps, 4),
         kept=round(kept, 4),
     )
+
+
+def impulses(
+    seed: int, universe: Universe, open_ns: int, session_s: int, taken: Iterable[str]
+) -> list[Planted]:
+    """Return the market's own sudden moves: any name, both ways, weak and strong, no calm before.
+
+    They are what makes a detector's life hard; few of them deserve to be found.
+    """
+    rng = np.random.default_rng([seed, 8])
+    u, hours = universe, session_s / 3600
+    kept_out = set(taken)
+    able = np.array([symbol not in kept_out for symbol in u.symbols]) & (u.trades > 300)
+    names = np.flatnonzero(able)
+    if not names.size:
+        return []
+    count = int(rng.poisson(facts.IMPULSES_PER_HOUR * hours * names.size / facts.IMPULSE_NAMES))
+    found = []
+    for i in rng.choice(names, count):
+        noise_bps = _noise_bps(u, int(i))
+        size_bps = noise_bps * facts.IMPULSE_NOISE * float(np.exp(0.6 * rng.standard_normal()))
+        size_bps = float(np.clip(size_bps, 5, 600)) * (1 if rng.random() < 0.5 else -1)
+        start_s = rng.uniform(0, session_s - 60)
+        found.append(
+            Planted(
+                symbol=u.symbols[i],
+                start_ns=open_ns + int(start_s * SECOND_NS),
+                duration_s=float(rng.uniform(5, 60)),
+                size_bps=size_bps,
+                volume_x=float(1.5 + rng.exponential(6.0)),
+                noise_bps=noise_bps,
+                kept=float(rng.uniform(-0.5, 1.5)),
+            )
+        )
+    return sorted(found, key=lambda p: (p.start_ns, p.symbol))
 
 
 def halts(
@@ -137,12 +177,17 @@ def halts(
 
 
 def climb(p: Planted, seconds: np.ndarray) -> np.ndarray:
-    """Return the planted log return at `seconds` after its start."""
+    """Return the log return of an acceleration at `seconds` after its start."""
     u = np.clip(seconds / p.duration_s, 0.0, 1.0)
     after = np.maximum(seconds - p.duration_s, 0.0)
     shape = u**1.4 * (1 + (p.kept - 1) * (1 - np.exp(-after / 150.0)))
     result: np.ndarray = np.log1p(p.size_bps / 1e4) * shape
     return result
+
+
+def remainder(p: Planted) -> float:
+    """Return the log return that stays when an acceleration is long over."""
+    return float(np.log1p(p.size_bps / 1e4) * p.kept)
 
 
 def run(h: Halt, seconds: np.ndarray) -> np.ndarray:
