@@ -28,6 +28,7 @@ MSGPACK_HEADER = {"Content-Type": "application/msgpack"}
 WELCOME_TIMEOUT_S = 10.0
 BACKOFF_S = (0.25, 5.0)
 PENDING_REQUESTS_MAX = 100
+SILENT_TICKS_MAX = 10  # seconds without a frame, where heartbeats are due four times a second
 YIELD_FRAMES = 32  # a buffered stream must not starve the rest of the loop
 REFUSALS = (402, 409)  # trying again soon will not help
 
@@ -80,6 +81,7 @@ class RelayClient:
         self._live = False
         self._subscribed = False
         self._refusal_logged = False
+        self._silent_ticks = 0
 
     # --- what the owner calls, in the loop -------------------------------------------------------
 
@@ -187,12 +189,14 @@ class RelayClient:
             key, secret = self._credentials
             self._protocol = ClientProtocol(key, secret, extensions=self._extensions)
             await self._log_in(connection)
-            writer = asyncio.create_task(self._write(connection))
+            tasks = [self._write(connection), self._watch(connection)]
+            beside = [asyncio.create_task(task) for task in tasks]
             try:
                 await self._read(connection)
             finally:
-                writer.cancel()
-        raise ConnectionResetError("the server closed the connection")
+                for task in beside:
+                    task.cancel()
+        raise ConnectionResetError(f"closed: {connection.close_code} {connection.close_reason}")
 
     async def _log_in(self, connection: ClientConnection) -> None:
         """Exchange control frames until we are logged in; a mute server is given up."""
@@ -209,6 +213,14 @@ class RelayClient:
             if count % YIELD_FRAMES == 0:
                 await asyncio.sleep(0)
 
+    async def _watch(self, connection: ClientConnection) -> None:
+        """Give up a server whose heartbeats stop. Ticks, not time: our own loop may be busy."""
+        while "frame" in self.granted:
+            await asyncio.sleep(1)
+            self._silent_ticks += 1
+            if self._silent_ticks > SILENT_TICKS_MAX:
+                await connection.close(1001, "silent")
+
     async def _write(self, connection: ClientConnection) -> None:
         while True:
             await self._wake.wait()
@@ -220,6 +232,7 @@ class RelayClient:
             await connection.send(frame)
 
     def _take(self, frame: bytes) -> None:
+        self._silent_ticks = 0
         if is_control(frame) and self._protocol is not None:
             for event in self._protocol.receive(frame):
                 self._handle(event)

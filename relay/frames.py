@@ -195,3 +195,6 @@ def warm() -> None:
     gather(frame, spans)
     trades(frame, spans)
     quotes(frame, spans)
+    slots, starts = np.full(256, -1, np.int64), np.zeros(1, np.int64)
+    word = np.zeros(0, np.uint64)
+    kernels.route_mask(spans, slots, starts, word, word, word, word, np.empty(2, np.bool_))

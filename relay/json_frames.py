@@ -6,17 +6,27 @@ import struct
 
 import msgspec
 
-_decode = msgspec.msgpack.Decoder(list[dict[str, msgspec.Raw]]).decode
+_elements = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 _decode_value = msgspec.msgpack.Decoder().decode
 _TIMESTAMP_LEADS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
 def to_json(frame: bytes) -> str:
-    """Return the frame as JSON text; times become RFC 3339 with all their nanoseconds."""
-    messages = [
-        {key: _value(bytes(raw)) for key, raw in message.items()} for message in _decode(frame)
-    ]
-    return json.dumps(messages, separators=(",", ":"), ensure_ascii=False)
+    """Return the frame as JSON text; times become RFC 3339 with all their nanoseconds.
+
+    A message that JSON cannot say (text that is no UTF-8, keys that are no strings) is left out.
+    """
+    texts = [_message(raw) for raw in _elements(frame)]
+    return f"[{','.join(text for text in texts if text)}]"
+
+
+def _message(raw: msgspec.Raw) -> str:
+    try:
+        message = {key: _value(bytes(value)) for key, value in _decode(raw).items()}
+        return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return ""
 
 
 def _value(raw: bytes) -> object:

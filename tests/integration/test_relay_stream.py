@@ -367,6 +367,45 @@ async def test_a_cut_connection_takes_up_where_it_was(tmp_path, monkeypatch):
             await one.close()
 
 
+async def test_a_restarted_relay_is_an_honest_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "BACKOFF_S", (0.01, 0.02))
+    async with a_world(tmp_path) as world:
+        reader = Reader(world, extensions=("frame", "resume"))
+        await reader.subscribe(trades=["A"])
+        await world.subscribed(trades={"A"})
+        await world.upstream.send(a_trade("A", 1))
+        await until(lambda: reader.ids == [1])
+        port, epoch = world.relay.port, world.relay.fanout.epoch
+
+        await world.relay.__aexit__()
+        again = RelayServer(
+            upstream_url=world.upstream_url, upstream_keys=KEYS, home=world.home, port=port
+        )
+        async with again:
+            await until(lambda: reader.states.count("subscribed") == 2)
+            await until(lambda: world.upstream.logins == 2 and again.upstream.state == "open")
+            await world.subscribed(trades={"A"})
+            await world.upstream.send(a_trade("A", 2))
+            await until(lambda: reader.ids == [1, 2])
+
+        (reply,) = [message for message in reader.messages if message["T"] == "resume"]
+        assert (reply["state"], reply["e"]) == ("GAP", again.fanout.epoch)
+        assert again.fanout.epoch != epoch
+        await reader.close()
+
+
+async def test_a_relay_whose_heartbeats_stop_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "SILENT_TICKS_MAX", 0)
+    monkeypatch.setattr(server_module, "HEARTBEAT_S", 60)
+    async with a_world(tmp_path) as world:
+        reader = Reader(world, extensions=("frame",))
+        await reader.subscribe(trades=["A"])
+
+        await until(lambda: "lost" in reader.states)
+
+        await reader.close()
+
+
 async def test_a_slow_consumer_is_cut_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr("relay.fanout.QUEUE_BYTES", 1 << 20)
     async with a_world(tmp_path) as world:

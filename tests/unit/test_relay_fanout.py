@@ -372,6 +372,15 @@ def test_json_consumers_read_text_with_all_nanoseconds():
     ]
 
 
+def test_what_json_cannot_say_is_left_out():
+    bad = b"\x82\xa1T\xa1t\xa1S\xa1\xff"  # no UTF-8
+    odd = b"\x82\xa1T\xa1t\xa1S\xc4\x01A"  # bytes, not text
+
+    found = json.loads(to_json(frames.encode_array([a_message("A"), bad, odd, a_message("B")])))
+
+    assert [message["S"] for message in found] == ["A", "B"]
+
+
 def test_many_messages_keep_their_bytes_through_masks():
     rng = np.random.default_rng(5)
     names = ["".join(rng.choice(list("ABCD"), 3)) for _ in range(450)]
