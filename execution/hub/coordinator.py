@@ -298,6 +298,9 @@ class Coordinator:
     def _await_stop(self) -> None:
         """Wait for every shard's acknowledgement and every trade update of the stop."""
         waited = False
+        if self.barrier.stop == 0:  # nothing was sent before it: who is ready has nothing to do
+            for shard in self.shard_desk.ready:
+                self.barrier.shard_done(shard, 0)
         while not self.pump(lambda: self.barrier.complete, STOP_LATE_S):
             waited = True
             self._say_waiting(f"stop {self.barrier.stop}: waiting for {self.barrier.missing()}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from accounts import check as books_check
 from accounts.models import Account
@@ -16,6 +15,7 @@ from execution.errors import RunFailed
 from execution.hub.coordinator import Coordinator
 from execution.models import Round, Run, RunState
 from execution.services import runs
+from shards.records import bucket_hash, read_rows, sorted_rows
 from signals.digest import digest
 
 logger = logging.getLogger(__name__)
@@ -78,18 +78,12 @@ def recorded_buckets(folder: str) -> tuple[int, str]:
     """
     if not folder:
         return 0, ""
-    from shards.buckets import BUCKET_ROW, bucket_hash, bucket_rows  # noqa: PLC0415 - loads numba
-
-    size = BUCKET_ROW.itemsize
-    parts = [
-        np.frombuffer(data[: len(data) // size * size], BUCKET_ROW)
-        for data in (path.read_bytes() for path in sorted(Path(folder).glob("buckets-*.rows")))
-    ]
-    rows = bucket_rows(parts)
+    files = sorted(Path(folder).glob("buckets-*.rows"))
+    rows = sorted_rows(read_rows(path.read_bytes()) for path in files)
     again = (rows["k"][1:] == rows["k"][:-1]) & (rows["symbol"][1:] == rows["symbol"][:-1])
-    if any(rows[i].tobytes() != rows[i + 1].tobytes() for i in np.flatnonzero(again)):
+    if again.any():
         raise RunFailed("two shards disagree about a bucket")
-    return int(rows.size - again.sum()), bucket_hash(rows)
+    return int(rows.size), bucket_hash(rows)
 
 
 def elapsed_since(run: Run) -> float:

@@ -11,6 +11,8 @@ from alpaca.trading.stream import TradingStream
 from execution.brokers import wire
 
 logger = logging.getLogger(__name__)
+#: The SDK logs a traceback per failed attempt; our own state says the same in one row.
+logging.getLogger("alpaca.trading.stream").setLevel(logging.CRITICAL)
 
 
 class _Stream(TradingStream):
