@@ -19,7 +19,7 @@ from signals.session import NEW_YORK
 CALM_S = 110  # quiet before an acceleration
 BUSY_S = 60  # activity fades after it, e-fold
 RUN_S = 60  # a pause comes at the end of such a run
-FIRST_LIVE_S = 1_530  # 09:55:30: what a newcomer sees first
+FIRST_LIVE_S = 1_505  # 09:55:05 and some seconds: what a newcomer sees first
 FIRST_S, LAST_S = 400, 600  # after the open, before the close
 SECOND_NS = 1_000_000_000
 BUCKETS_PER_DAY = SESSION_S / 5
@@ -72,7 +72,7 @@ def _starts(rng: np.random.Generator, session_s: int, per_hour: float) -> list[f
     slots = np.arange(FIRST_S, session_s - LAST_S, every)
     starts = [float(at + rng.uniform(0.1, 0.9) * every) for at in slots]
     starts = [at for at in starts if at < session_s - LAST_S]
-    return [*starts, FIRST_LIVE_S + float(rng.uniform(0, 10))]
+    return [*starts, FIRST_LIVE_S + float(rng.uniform(0, 8))]
 
 
 def _plantable(u: Universe) -> np.ndarray:
