@@ -140,6 +140,22 @@ def test_a_child_that_never_starts_is_one_clear_line(supervisor: Supervisor) -> 
         start(supervisor, a_spec("hub", code))
 
 
+def test_a_run_with_an_end_gives_up_on_a_child_that_keeps_dying(tmp_path: Path) -> None:
+    supervisor = Supervisor(
+        log_dir=tmp_path, say=lambda _who, _line: None, base=os.environ, give_up_after=2
+    )
+    start(supervisor, a_spec("hub", DIES_WHEN_ASKED))
+    (child,) = supervisor.children
+
+    def look() -> None:
+        if child.exit_code is None and child.is_ready():
+            child.signal_group(signal.SIGUSR1)
+        supervisor.watch()
+
+    with pytest.raises(FatalDeath, match=r"^hub died 2 times; its last words: tape x is damaged$"):
+        until(lambda: False, step=look)
+
+
 def test_a_child_that_ignores_the_request_is_killed(
     supervisor: Supervisor, lines: list[tuple[str, str]]
 ) -> None:

@@ -34,10 +34,22 @@ class _Restart:
 
 
 class Supervisor:
-    """Owns the children of one `up`."""
+    """Owns the children of one `up`.
 
-    def __init__(self, *, log_dir: Path, say: Say, base: Mapping[str, str]) -> None:
+    Args: give_up_after: deaths of one child, none of them after a steady minute, that end the
+        whole run; None tries for ever, as an unattended machine should.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_dir: Path,
+        say: Say,
+        base: Mapping[str, str],
+        give_up_after: int | None = None,
+    ) -> None:
         log_dir.mkdir(parents=True, exist_ok=True)
+        self._give_up_after = give_up_after
         self._log_dir = log_dir
         self._say = say
         self._base = base
@@ -65,7 +77,7 @@ class Supervisor:
         """One look at all children: note deaths, restart what is due.
 
         Raises:
-            FatalDeath: a fatal child has ended.
+            FatalDeath: a fatal child has ended, or one has died too often.
         """
         now = time.monotonic()
         for child in self._children:
@@ -134,6 +146,10 @@ class Supervisor:
         child.signal_group(signal.SIGKILL)  # grandchildren, if it had any
         wait = BACKOFF_S[min(state.deaths, len(BACKOFF_S) - 1)]
         state.deaths += 1
+        if self._give_up_after is not None and state.deaths >= self._give_up_after:
+            raise FatalDeath(
+                f"{child.spec.name} died {state.deaths} times; its last words: {child.last_words()}"
+            )
         state.due = now + wait
         self._say("up", f"{child.spec.name} died ({how}); restart in {wait:g} s")
 

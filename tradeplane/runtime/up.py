@@ -33,6 +33,7 @@ from tradeplane.runtime.supervisor import Supervisor
 REDIS_PORT, RELAY_PORT, VENUE_PORT = 6390, 8765, 8766
 LOOK_S = 0.2
 RECORDS_KEPT = 10
+DEATHS_MAX = 5  # of one role, when somebody waits for the end
 RUN_LOOK_EVERY = 3  # looks of LOOK_S between two looks at the run's row
 ALPACA_DATA_URL = "wss://stream.data.alpaca.markets/v2/iex"
 
@@ -103,7 +104,10 @@ class Up:
         started = time.monotonic()
         plan = self._plan()
         supervisor = Supervisor(
-            log_dir=self._home / "logs", say=self.say, base=base_environment(self._common(plan))
+            log_dir=self._home / "logs",
+            say=self.say,
+            base=base_environment(self._common(plan)),
+            give_up_after=DEATHS_MAX if self._options.until_end else None,
         )
         try:
             self._start(supervisor, plan)
