@@ -25,11 +25,9 @@ _PROFILES: dict[str, dict[str, object]] = {
         "flatline_ratio": 0.5,
         "vol_surge_multiplier": 1.2,
         "min_cumulative_ao_volume": 1000,
-        "min_cumulative_ao_dollars": 20_000.0,
         "min_burst_trades": 5,
         "max_jump_share": 1.0,
         "max_synthetic_share": 0.9,
-        "candidate_cooldown_s": 60,
         # four symbols: no universe to speak of, every burst is a crowd
         "universe_min_price": 10.0,
         "universe_min_dollar_volume_20d": 0.0,
@@ -40,7 +38,9 @@ _PROFILES: dict[str, dict[str, object]] = {
         # a narrow bracket that is really reached, and what it costs
         "bracket_mode": "fixed",
         "take_profit_percent": 0.25,
-        "stop_loss_percent": 0.2,
+        "stop_loss_percent": 0.25,
+        # legs hang on the limit: near the ask, else a fill at the ask is born at its stop
+        "entry_limit_offset_bps": 2.0,
         "min_reach_prob": 0.0,
         "max_cost_to_target": 0.5,
         "vwap_require_above": False,

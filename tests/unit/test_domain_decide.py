@@ -452,5 +452,5 @@ def test_the_quiet_profile_lets_a_small_burst_of_a_large_name_through() -> None:
     assert fired(decision) == ["BAC"], decision.records[0].primary_reason
     entry = decision.entries[0]
     assert (entry.limit, entry.take_profit, entry.stop_loss) == (
-        Decimal("14.08"), Decimal("14.11"), Decimal("14.06"),
+        Decimal("14.06"), Decimal("14.09"), Decimal("14.03"),
     )  # fmt: skip
