@@ -17,8 +17,10 @@ from execution.hub.config import HubConfig
 from execution.hub.coordinator import Coordinator
 from execution.hub.finish import elapsed_since, finish
 from execution.hub.inbox import Inbox
+from execution.hub.live import Live
 from execution.hub.shard_desk import read_beats
 from execution.hub.startup import Startup
+from execution.hub.stops import run_lockstep
 from execution.models import RunState
 from execution.services import lease, runs
 from execution.services.entries import SendFacts
@@ -103,14 +105,14 @@ class HubResident:
 
     def _live(self) -> None:
         hub = self.hub
-        Startup(hub).run()
-        if hub.in_lockstep:
-            hub.run_lockstep()
-        else:
-            hub.run_live()
-        finish(hub, wall_s=elapsed_since(hub.run))
-        if hub.stop is not None and hub.lockstep is not None and hub.stop.n >= 0:
-            hub.lockstep.proceed(hub.stop.n, None)
+        if Startup(hub).run():
+            if hub.in_lockstep:
+                run_lockstep(hub)
+            else:
+                Live(hub).run()
+            finish(hub, wall_s=elapsed_since(hub.run))
+            if hub.stop is not None and hub.lockstep is not None:
+                hub.lockstep.proceed(hub.stop.n, None)
         hub.pump(lambda: False)  # stays for the pages until it is told to stop
 
     def _fail(self, reason: str) -> None:

@@ -67,6 +67,10 @@ class Barrier:
     def complete(self) -> bool:
         return self.stop is not None and not self.shards_missing and not self.updates_missing
 
+    @property
+    def has_news(self) -> bool:
+        return bool(self._updates or self._unnumbered or self._signals)
+
     def take_updates(self) -> list[TradeUpdate]:
         """Return and forget the updates so far, in the venue's order."""
         numbered = [self._updates[number] for number in sorted(self._updates)]

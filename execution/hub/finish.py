@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 def finish(hub: Coordinator, *, wall_s: float) -> None:
     """Close the run and save what it was."""
     hub.rounds.flush()
-    hub._settle()
-    clean = hub._reconcile()
+    hub.flow.act()
+    clean = hub.agreement.compare()
     run = hub.run
     run.refresh_from_db()
     account = Account.objects.get(run_id=run.pk, number=run.account_number)
@@ -48,7 +48,7 @@ def finish(hub: Coordinator, *, wall_s: float) -> None:
         },
         "books_ok": clean and not violations,
         "invariants": checked,
-        "stops": hub._stops,
+        "stops": hub.stops,
         "stop_cost_ms": round(hub.stop_cost_ms(), 3),
         "wall_s": round(wall_s, 3),
     }

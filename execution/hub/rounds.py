@@ -26,6 +26,7 @@ from signals.confidence.index import IndexBook
 from signals.messages import Gravity, IndexBucket, Report
 
 BATCH_MAX = 200
+FLUSH_S = 5.0
 INDEX_ROUNDS = 400  # more than the index book keeps
 _packer = msgspec.msgpack.Encoder()
 
@@ -56,6 +57,7 @@ class Rounds:
     _batch: list[Round] = field(default_factory=list)
     _account: AccountSnapshot | None = None
     _account_ns: int = 0
+    _flushed_at: float = float("-inf")
 
     def restore(self) -> None:
         """Rebuild from the database what the next round needs of the last ones."""
@@ -98,6 +100,12 @@ class Rounds:
         if self._batch:
             Round.objects.bulk_create(self._batch, ignore_conflicts=True)
             self._batch = []
+
+    def flush_old(self, mono_s: float) -> None:
+        """Live: no round waits longer than a few seconds to be durable."""
+        if self._batch and mono_s - self._flushed_at >= FLUSH_S:
+            self._flushed_at = mono_s
+            self.flush()
 
     def forget_account(self) -> None:
         self._account = None

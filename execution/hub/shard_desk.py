@@ -167,6 +167,11 @@ class ShardDesk:
             )
         return not owed and not self._resend_releases(now)
 
+    @property
+    def quiet(self) -> bool:
+        """Is no release owed an answer?"""
+        return not self._released
+
     def release(self, trade: Trade) -> None:
         """Tell the owner that a position is closed."""
         shard = self.owner(trade.symbol)

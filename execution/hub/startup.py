@@ -14,6 +14,7 @@ from django.db import DatabaseError, close_old_connections
 from accounts import services as books
 from execution.brokers.port import BrokerAsset, BrokerError, TradingDay
 from execution.errors import LeaseLost, StepBlocked
+from execution.hub.agreement import Agreement
 from execution.hub.coordinator import Coordinator
 from execution.hub.day_end import DayEnd
 from execution.hub.desk import Desk
@@ -60,22 +61,28 @@ class Startup:
             ("rounds", self.resume),
         )
 
-    def run(self) -> None:
-        """Go through all steps; returns when rounds may begin.
+    def run(self) -> bool:
+        """Go through all steps; True when rounds may begin, False when the run is over already.
 
         Raises:
             Stopping, LeaseLost: as `Coordinator.pump`.
         """
         hub = self.hub
-        self._with_database(lambda: self._begin())
+        self._with_database(self._begin)
+        if hub.run.state in (RunState.ENDED, RunState.FAILED):
+            hub.state = hub.run.state
+            return False
         for name, step in self.steps:
             self._until_done(name, step)
         hub.state = "running"
         runs.update_run(hub.run, state=RunState.RUNNING)
         hub.note("startup", "all steps hold: rounds begin", mode=hub.run.mode)
+        return True
 
     def _begin(self) -> None:
         self.hub.run = runs.open_run(self.hub.config.run_id)
+        if self.hub.run.state in (RunState.ENDED, RunState.FAILED):
+            return
         runs.plan_steps(self.hub.run, tuple(name for name, _ in self.steps))
 
     def _with_database(self, call: Callable[[], None]) -> None:
@@ -119,7 +126,7 @@ class Startup:
             hub.epoch = lease.take(hub.holder)
         except LeaseLost as exc:
             raise StepBlocked(str(exc), waiting=True) from exc
-        hub._lease_at = hub.mono()
+        hub.lease_at = hub.mono()
         return f"epoch {hub.epoch}"
 
     def reach_relay(self) -> str:
@@ -164,7 +171,7 @@ class Startup:
                 f" the keys open {account.number}"
             )
         runs.update_run(hub.run, day=day.day, open_ns=day.open_ns, close_ns=day.close_ns)
-        hub.use_parameters(version, values)
+        hub.switches.use(version, values)
         books.open_account(
             number=account.number,
             run_id=hub.run.pk,
@@ -216,13 +223,14 @@ class Startup:
             bid_of=hub.bid_of,
         )
         hub.trader = Trader(desk=hub.desk, mono=hub.mono)
+        hub.agreement = Agreement(trader=hub.trader, mono=hub.mono, at_once=lambda: hub.in_lockstep)
         hub.exit_desk = ExitDesk(trader=hub.trader)
         values = hub.run.parameters[str(hub.run.parameters_version)]
         hub.rounds = Rounds(
             desk=hub.desk,
             parameters=values,
             params_version=hub.run.parameters_version,
-            kill_level=hub.kill_level,
+            kill_level=lambda: hub.switches.kill,
             vitals=hub.vitals,
         )
         hub.day_end = DayEnd(trader=hub.trader, parameters=lambda: hub.rounds.parameters)
@@ -285,8 +293,8 @@ class Startup:
 
     def reconcile(self) -> str:
         hub = self.hub
-        if not hub._reconcile():
-            raise StepBlocked("; ".join(hub._differences) or "the broker does not answer")
+        if not hub.agreement.compare():
+            raise StepBlocked("; ".join(hub.agreement.differences) or "the broker does not answer")
         return "books and broker agree"
 
     # --- 4, 5: who watches what ------------------------------------------------------------------
@@ -324,8 +332,8 @@ class Startup:
     # --- 6: go on where we were ------------------------------------------------------------------
     def resume(self) -> None:
         hub = self.hub
-        hub.sweep()
-        hub._settle()
+        hub.flow.sweep()
+        hub.flow.act()
         if hub.rounds.last_k is not None:
             stop = hub.stop.n if hub.stop is not None and hub.stop.n >= 0 else None
             hub.shard_desk.ask_again(hub.rounds.last_k + 1, stop, sorted(hub.shard_desk.shards))

@@ -1,0 +1,180 @@
+"""What the coordinator does with news: trades forward, rounds closed, decided and sent.
+
+Every method may be called again at any time: what was done is in the rows.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from execution import nudges
+from execution.hub.desk import MS
+from execution.models import Order, Round, RoundState, Trade
+from execution.services import rounds, runs
+from execution.services.moves import OrderStatus as Status
+from signals.session import BUCKET_NS
+
+if TYPE_CHECKING:
+    from execution.hub.coordinator import Coordinator
+
+TASK_AGAIN_S = 5.0
+TASK_WAIT_LIVE_S = 3.0
+SETTLE_PAUSE_S = 0.25
+
+
+class Flow:
+    """`news` says that something happened since the trades were last looked at."""
+
+    def __init__(self, hub: "Coordinator") -> None:
+        self.hub = hub
+        self.news = True
+        self._wake_ns: int | None = None
+
+    # --- trades -----------------------------------------------------------------------------------
+    def take_updates(self) -> None:
+        """Apply the trade updates, then look at the exit signals, each in canonical order."""
+        hub = self.hub
+        for update in hub.barrier.take_updates():
+            self.news = True
+            hub.trader.apply(update)
+        signals = hub.barrier.take_signals()
+        if self.news and signals:
+            self.settle()
+        for signal in signals:
+            self.news = True
+            hub.exit_desk.receive(signal)
+
+    def act(self) -> None:
+        """Bring everything forward that has news or is due by time; else cost nothing."""
+        hub = self.hub
+        due = self._wake_ns is not None and hub.clock.now_ns() >= self._wake_ns
+        if not (self.news or due or hub.desk.unsettled):
+            return
+        self.news = False
+        self.settle()
+        hub.exit_desk.retry_due()
+        hub.day_end.act()
+        self.settle()
+        self._wake_ns = self._next_wake_ns()
+
+    def settle(self) -> None:
+        """Take the due steps of the trades; shards are told of positions that closed meanwhile."""
+        hub = self.hub
+        if hub.switches.kill == "freeze":
+            return
+        before = {trade.pk for trade in hub.trader.active_trades()}
+        hub.trader.settle()
+        after = {trade.pk for trade in hub.trader.active_trades()}
+        for trade in Trade.objects.filter(pk__in=before - after).order_by("pk"):
+            hub.shard_desk.release(trade)
+
+    def until_settled(self) -> None:
+        """In lock-step the market waits until every order's fate is known."""
+        hub = self.hub
+        while hub.desk.unsettled and hub.switches.kill != "freeze":
+            hub.pump(lambda: False, SETTLE_PAUSE_S)
+            self.act()
+
+    def wake_ns(self) -> int | None:
+        """Return when market time alone asks for something."""
+        return self._wake_ns
+
+    def _next_wake_ns(self) -> int | None:
+        hub, now = self.hub, self.hub.clock.now_ns()
+        if not hub.trader.busy:
+            return None
+        due = [hub.trader.wake_ns(), hub.exit_desk.wake_ns(), hub.day_end.wake_ns()]
+        return min((max(one, now + 1) for one in due if one is not None), default=None)
+
+    # --- rounds -----------------------------------------------------------------------------------
+    def close_round(self, k: int) -> None:
+        """Close round k and see its decision and its entries through."""
+        hub = self.hub
+        reports = hub.intake.take(k)
+        if hub.rounds.last_k is not None and k <= hub.rounds.last_k:
+            return
+        hub.switches.switch_parameters(k)
+        expected = sum(report.n_symbols for report in hub.intake.latest.values())
+        if not hub.rounds.close(k, reports, expected):
+            return
+        if self._is_stale(k):
+            rounds.skip_round(Round.objects.get(run=hub.run, k=k))
+            return
+        self._see_through(k)
+
+    def sweep(self) -> None:
+        """Finish what a crash or a lost message left: closed rounds, unsent entries."""
+        hub = self.hub
+        for row in Round.objects.filter(run=hub.run, state=RoundState.CLOSED).order_by("k"):
+            if self._is_stale(row.k):
+                rounds.skip_round(row)
+            else:
+                self._see_through(row.k)
+        unsent = Order.objects.filter(run=hub.run, purpose="e", status=Status.INTENT)
+        for order_id, before_ns in unsent.values_list("pk", "trade__send_before_ns"):
+            if hub.clock.now_ns() <= before_ns:
+                self._send_entry(order_id)
+
+    def _is_stale(self, k: int) -> bool:
+        age = self.hub.clock.now_ns() - (k + 1) * BUCKET_NS
+        return age > int(self.hub.rounds.parameters["max_signal_age_ms"]) * MS
+
+    def _see_through(self, k: int) -> None:
+        """Have round k decided by its task, then its entries sent by theirs."""
+        hub = self.hub
+        hub.decided.pop(k, None)
+        decide = {"run": hub.run.pk, "k": k}
+        if not self._await_task(
+            lambda: hub.send(nudges.DECIDE_ROUND, decide, "hub.decide"), lambda: k in hub.decided
+        ):
+            return
+        orders = hub.decided.pop(k)
+        if not orders:
+            return
+        self.news = hub.trader.busy = True
+        hub.agreement.refresh()
+        for order_id in orders:
+            self._send_entry(order_id)
+        self.act()
+
+    def _send_entry(self, order_id: int) -> None:
+        hub = self.hub
+        hub.submitted.pop(order_id, None)
+        hub.trader.in_flight[order_id] = hub.mono()
+        self.news = hub.trader.busy = True
+        if self._await_task(
+            lambda: hub.send(nudges.SUBMIT_ORDER, {"order_id": order_id}, "hub.orders"),
+            lambda: order_id in hub.submitted,
+        ):
+            hub.submitted.pop(order_id, None)
+            hub.trader.in_flight.pop(order_id, None)
+            self._say_sent(order_id)
+
+    def _say_sent(self, order_id: int) -> None:
+        hub = self.hub
+        order = Order.objects.get(pk=order_id)
+        why = f" ({order.reason})" if order.reason else ""
+        hub.note(
+            "order",
+            f"{order.symbol}: buy {order.quantity} up to {order.limit}: {order.status}{why}",
+            level="warning" if order.status in (Status.REFUSED, Status.UNKNOWN) else "info",
+            client_order_id=order.client_order_id,
+        )
+        if order.status == Status.REFUSED:
+            hub.rounds.forget_account()
+
+    def _await_task(self, send: Callable[[], bool], done: Callable[[], bool]) -> bool:
+        """Send a task and wait for its answer; lost ones are sent again.
+
+        In lock-step it waits as long as it takes; live it goes on, and the sweep finishes it.
+        """
+        hub, waited = self.hub, False
+        while True:
+            sent = send()
+            if hub.pump(done, TASK_AGAIN_S if hub.in_lockstep else TASK_WAIT_LIVE_S):
+                if waited:
+                    runs.set_step(hub.run, "rounds", "done")
+                return True
+            if not hub.in_lockstep:
+                return False
+            waited = True
+            hub.say_waiting("a task was not answered" if sent else "the task queue is away (Redis)")

@@ -1,0 +1,91 @@
+"""What people may change while the hub runs: the kill switch and the parameters."""
+
+from typing import TYPE_CHECKING, Any
+
+from execution import selectors
+from execution.hub import exits
+from execution.models import Order
+from execution.services import runs
+from execution.services.moves import OrderStatus as Status
+from execution.services.moves import TradeState as T
+from signals import selectors as parameter_selectors
+from signals.session import BUCKET_NS
+
+if TYPE_CHECKING:
+    from execution.hub.coordinator import Coordinator
+
+LOOK_S = 2.0
+KILL_LOOK_S = 0.2
+
+
+class Switches:
+    """`kill` is the level that counts now."""
+
+    def __init__(self, hub: "Coordinator") -> None:
+        self.hub = hub
+        self.kill = "none"
+        self._acted = "none"
+        self._looked = self._looked_at_kill = float("-inf")
+        self._next: tuple[int, dict[str, Any], int] | None = None  # version, values, from k
+
+    def look(self) -> bool:
+        """Read what may have changed; True when it was time for the slow look."""
+        now = self.hub.mono()
+        if now - self._looked_at_kill >= KILL_LOOK_S:
+            self._looked_at_kill = now
+            self.kill = selectors.kill_level()
+            if self.kill != self._acted:
+                self._act_on_kill()
+        if now - self._looked < LOOK_S:
+            return False
+        self._looked = now
+        self._look_at_parameters()
+        return True
+
+    def _act_on_kill(self) -> None:
+        """pause: no entries · cancel_entries: and none half open · flatten: and out of all."""
+        hub, self._acted = self.hub, self.kill
+        hub.note("kill", f"kill switch: {self.kill}", level="alarm")
+        if self.kill not in ("cancel_entries", "flatten"):
+            return
+        hub.flow.news = True
+        for trade in hub.trader.active_trades():
+            entry = trade.orders.get(purpose="e")
+            if entry.broker_id and entry.status in (Status.WORKING, Status.PARTIAL):
+                Order.objects.filter(pk=entry.pk).update(expires_ns=hub.clock.now_ns())
+            holds = trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL)
+            if self.kill == "flatten" and trade.held > 0 and holds:
+                exits.begin(hub.desk, trade, "kill", hard=True)
+
+    def _look_at_parameters(self) -> None:
+        """A new active set counts two buckets later, on hub and shards together."""
+        hub = self.hub
+        version, values = parameter_selectors.active_parameters()
+        coming = self._next[0] if self._next else None
+        if version in (hub.rounds.params_version, coming):
+            return
+        from_k = (hub.rounds.last_k or hub.clock.now_ns() // BUCKET_NS) + 2
+        self._next = (version, dict(values), from_k)
+        hub.shard_desk.send_parameters(version, values, from_k)
+        hub.note("startup", f"parameters version {version} counts from bucket {from_k}")
+
+    def switch_parameters(self, k: int) -> None:
+        """Let the coming set count when its first bucket closes."""
+        if self._next is None or k < self._next[2]:
+            return
+        version, values, _ = self._next
+        self._next = None
+        self.use(version, values)
+
+    def use(self, version: int, values: dict[str, Any]) -> None:
+        """Let a set count from now on; the run keeps every set it ever used."""
+        hub = self.hub
+        runs.update_run(
+            hub.run,
+            parameters_version=version,
+            mode=str(values["alpaca_trading_mode"]),
+            parameters={**hub.run.parameters, str(version): values},
+        )
+        if hasattr(hub, "rounds"):
+            hub.rounds.parameters, hub.rounds.params_version = values, version
+            hub.shard_desk.parameters, hub.shard_desk.params_version = values, version
