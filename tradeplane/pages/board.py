@@ -20,6 +20,8 @@ CANDIDATES_MAX, ORDERS_MAX, ACTIVITY_MAX = 30, 20, 40
 SECTIONS = ("mode", "hero", "startup", "candidates", "trade", "orders", "shards", "activity")
 STEP_WORDS = {"pending": "Waiting", "running": "Working", "done": "Done", "blocked": "Blocked"}
 
+PURPOSES = {"e": "entry", "tp": "target", "sl": "stop", "o": "protect", "x": "exit", "f": "flatten"}
+
 
 def board(heartbeats: Mapping[str, Mapping[str, str]] | None) -> dict[str, Any]:
     """Return every section of the page for the newest run.
@@ -203,7 +205,7 @@ def _newest_orders(run: Run) -> list[Order]:
 def _order(order: Order) -> dict[str, Any]:
     return {
         "symbol": order.symbol,
-        "purpose": order.purpose,
+        "purpose": PURPOSES.get(order.purpose, order.purpose),
         "side": order.side,
         "quantity": f"{order.filled_quantity}/{order.quantity}",
         "limit": _price(order.limit),
