@@ -107,7 +107,7 @@ class DataClient:
 
 
 class DataFeed:
-    """All data clients. `now_ns` is the market clock a new client is told."""
+    """All data clients. `shown_ns` is the market clock a new client is told."""
 
     def __init__(self, credentials: Credentials, *, bounded: bool) -> None:
         self._credentials = credentials
@@ -116,7 +116,7 @@ class DataFeed:
         self._connections = 0
         self._changed = asyncio.Event()
         self._stop: int | None = None
-        self.now_ns: Callable[[], int] = lambda: 0
+        self.shown_ns: Callable[[], int] = lambda: 0
         self.prints_sent = 0  # prints of the tape that at least one client was sent
 
     async def wait_for(self, clients: int) -> None:
@@ -228,7 +228,7 @@ class DataFeed:
         self._clients.add(client)
         self._changed.set()
         if client.has_clock:
-            await client.give(clock_frame(self.now_ns(), self._stop))
+            await client.give(clock_frame(self.shown_ns(), self._stop))
 
     async def _give(self, client: DataClient, frame: bytes) -> None:
         try:

@@ -120,7 +120,7 @@ class VenueEngine(Floor):
             self._check_shares(request, extra=request.quantity - old.leaves)
         new = self._create(request, now_ns)
         new.order_class, new.group, new.opening = old.order_class, old.group, old.opening
-        new.hold_price, new.replaces = price, old.id
+        new.hold_price, new.replaces, new.on_its_way = price, old.id, True
         new.status = Status.HELD if old.status is Status.HELD else Status.ACCEPTED
         old.replacement, old.updated_ns = new, now_ns
         self._schedule(now_ns + self.latency_ns, Kind.REPLACE, new)
@@ -335,8 +335,10 @@ class VenueEngine(Floor):
             self._end(order, Event.CANCELED, ts_ns)
 
     def _cancel_arrives(self, order: VenueOrder, ts_ns: int) -> None:
+        while order.replaced_by is not None:
+            order = self.orders[order.replaced_by]  # replaced on the way: it means the new one
         if not order.is_open:
-            return  # a fill, an expiry or a replace was faster
+            return  # a fill or an expiry was faster
         group = order.group
         self._end(order, Event.CANCELED, ts_ns)
         if group is not None and order in group.members:
@@ -344,7 +346,7 @@ class VenueEngine(Floor):
 
     def _replace_arrives(self, new: VenueOrder, ts_ns: int) -> None:
         old = self.orders[new.replaces or ""]
-        old.replacement = None
+        old.replacement, new.on_its_way = None, False
         if not new.is_open:
             return  # canceled on its way
         if not old.is_open:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from execution.venue.account import Account
 from execution.venue.books import Books
-from execution.venue.orders import Group, Status, VenueOrder
+from execution.venue.orders import Group, VenueOrder
 
 
 def buying_power(account: Account, orders: Iterable[VenueOrder], books: Books) -> Decimal:
@@ -20,15 +20,10 @@ def held_cash(orders: Iterable[VenueOrder]) -> Decimal:
     """Return the USD held by open opening orders; a replace holds the larger of the two."""
     held = Decimal(0)
     for order in orders:
-        if order.opening and not _is_on_its_way(order):
+        if order.opening and not order.on_its_way:
             other = order.replacement or order
             held += max(order.leaves * order.hold_price, other.leaves * other.hold_price)
     return held
-
-
-def _is_on_its_way(order: VenueOrder) -> bool:
-    """Say whether a replacing order has not arrived: the replaced one holds for both."""
-    return order.replaces is not None and order.status is Status.ACCEPTED
 
 
 def held_shares(orders: Iterable[VenueOrder], symbol: str, side: str) -> tuple[int, list[str]]:
@@ -51,7 +46,7 @@ def held_shares(orders: Iterable[VenueOrder], symbol: str, side: str) -> tuple[i
 
 
 def _holds_shares(order: VenueOrder) -> bool:
-    if order.opening or _is_on_its_way(order):
+    if order.opening or order.on_its_way:
         return False
     group = order.group
     if group is None or group.entry is None:

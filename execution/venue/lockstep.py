@@ -46,6 +46,7 @@ class LockstepDesk:
         self._stop: Stop | None = None
         self._continued = asyncio.Event()
         self._wake_at_ns: int | None = None
+        self._report: str | None = None
         self.attached = asyncio.Event()
         self.grace_ns = 750 * MS
 
@@ -61,8 +62,9 @@ class LockstepDesk:
         return self._wake_at_ns
 
     async def report(self, t_ns: int, *, end: bool, speed: float) -> None:
-        """Tell the hub the time of a tape that does not stop."""
-        await self._tell(json.dumps({"t": t_ns, "end": end, "speed": speed}))
+        """Tell the hub the time of a tape that does not stop; a later hub is told it at once."""
+        self._report = json.dumps({"t": t_ns, "end": end, "speed": speed})
+        await self._tell(self._report)
 
     async def serve(self, socket: Socket) -> None:
         """Hold one connection to its end."""
@@ -105,6 +107,8 @@ class LockstepDesk:
                 pass
         if self._stop is not None and not self._continued.is_set():
             await socket.send(self._stop.message())
+        elif self._report is not None:
+            await socket.send(self._report)
 
     def _detach(self, socket: Socket) -> None:
         if self._hub is socket:

@@ -109,6 +109,7 @@ class VenueOrder:
     replaces: str | None = None
     replaced_by: str | None = None
     replacement: "VenueOrder | None" = None  # asked for, not arrived
+    on_its_way: bool = False  # a replacement that has not arrived: the replaced order holds for it
     cancel_requested_ns: int | None = None
     filled_ns: int | None = None
     canceled_ns: int | None = None

@@ -67,6 +67,7 @@ class Player:
         self._updates = updates
         self._desk = desk
         self._host_ns = host_ns
+        self._shown_ns = options.start_ns - 1
         self._grid = Grid(options.session, options.start_ns, options.last_ns)
 
     @property
@@ -79,6 +80,10 @@ class Player:
             return self._host_ns()
         return self.replay.now_ns
 
+    def shown_ns(self) -> int:
+        """Return the time up to and including which clients have been sent everything."""
+        return self._shown_ns if self.options.tape is not None else self._host_ns()
+
     async def run(self) -> None:
         """Play to the end of the tape; without one, forever.
 
@@ -87,9 +92,12 @@ class Player:
         """
         if self.options.tape is None:
             await self._follow_host()
+        speed = self.options.speed
+        if speed is not None:
+            await self._desk.report(self.replay.now_ns, end=False, speed=speed)
         await self._readiness()
-        if self.options.speed is not None:
-            await self._pace(self.options.speed)
+        if speed is not None:
+            await self._pace(speed)
         elif self._desk.attached.is_set():
             await self._stop_by_stop()
         else:
@@ -140,6 +148,7 @@ class Player:
         """Take one step: data, then the clock, then trade updates."""
         pieces = self.replay.run_until(ts_ns)
         await self._feed.deliver(pieces)
+        self._shown_ns = ts_ns
         if clock:
             await self._feed.clock(ts_ns, stop)
         await self._updates.send(self.replay.engine.take_updates())

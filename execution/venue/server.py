@@ -121,7 +121,7 @@ def build(options: VenueOptions) -> Venue:
     updates = UpdateStream(options.credentials)
     desk = LockstepDesk(options.credentials)
     player = Player(options, Replay(cursor, engine, options.start_ns), feed, updates, desk)
-    feed.now_ns = player.now_ns
+    feed.shown_ns = player.shown_ns
     return Venue(
         options=options,
         player=player,

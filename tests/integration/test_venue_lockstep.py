@@ -205,7 +205,7 @@ def test_data_is_everything_subscribed_in_order_and_the_clock_comes_after_it(tap
     assert [message["S"] for message in record.messages] == [m["S"] for _, m in expected]
     assert record.messages[0]["T"] == "q"
     assert status["prints_sent"] == sum(m["T"] == "t" for _, m in expected)
-    assert record.stop_frames[0] == {"T": "clock", "t": OPEN}
+    assert record.stop_frames[0] == {"T": "clock", "t": OPEN - 1}  # before the first message
     numbers = [frame["stop"] for frame in record.stop_frames[1:]]
     assert numbers == [stop["stop"] for stop in record.stops[1:]]
 

@@ -491,3 +491,27 @@ def test_the_same_requests_give_the_same_ids_and_updates():
         return market.engine.take_updates()
 
     assert run() == run()
+
+
+def test_a_cancel_that_a_replace_overtook_means_the_new_order():
+    market, (target, _) = an_open_bracket()
+    new = market.engine.replace(target.id, Changes(limit=Decimal("50.60")), market.now)
+    market.at(200)
+    market.engine.cancel(target.id, market.now)
+
+    assert market.at(300).events() == ["replaced sell limit", "new sell limit"]
+    assert market.at(350).events() == ["canceled sell limit", "canceled sell stop-loss"]
+    assert new.shown_status == "canceled"
+
+
+def test_cancel_all_leaves_nothing_open_even_in_the_middle_of_a_replace():
+    market, (target, _) = an_open_bracket()
+    market.engine.replace(target.id, Changes(limit=Decimal("50.60")), market.now)
+    market.engine.cancel_all(market.now)
+
+    assert market.at(300).events() == [
+        "canceled sell limit",
+        "canceled sell stop-loss",
+        "canceled sell limit",
+    ]
+    assert market.engine.open_orders == []

@@ -77,7 +77,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--wait-for", type=_between(0, 1000), default=1, help="start at N data clients"
         )
-        parser.add_argument("--from", type=_clock, default="", dest="start", metavar="HH:MM")
+        parser.add_argument("--from", type=_clock, dest="start", metavar="HH:MM")
         parser.add_argument("--order-latency-ms", type=_between(0, 60_000), default=150)
         parser.add_argument("--cash", type=_money, default=Decimal(100_000))
         parser.add_argument(
@@ -116,7 +116,7 @@ class Command(BaseCommand):
         }
         if given["tape"] is None:
             return run.host_options(credentials, time.time_ns(), **common)
-        return run.tape_options(credentials, given["tape"], given["start"], **common)
+        return run.tape_options(credentials, given["tape"], given["start"] or "", **common)
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
