@@ -87,7 +87,7 @@ class Supervisor:
                     state.deaths = 0
                 continue
             if child.spec.fatal:
-                raise FatalDeath(f"{child.spec.name} stopped: {child.last_words()}")
+                raise FatalDeath(_obituary(child))
             if state.due is None:
                 self._note_death(child, state, now)
             elif now >= state.due:
@@ -138,11 +138,9 @@ class Supervisor:
         """A fatal child that dies while a later one starts must not cost the whole time limit."""
         for child in self._children:
             if child is not waiting_for and child.spec.fatal and child.exit_code is not None:
-                raise FatalDeath(f"{child.spec.name} stopped: {child.last_words()}")
+                raise FatalDeath(_obituary(child))
 
     def _note_death(self, child: Child, state: _Restart, now: float) -> None:
-        code = child.exit_code
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         child.signal_group(signal.SIGKILL)  # grandchildren, if it had any
         wait = BACKOFF_S[min(state.deaths, len(BACKOFF_S) - 1)]
         state.deaths += 1
@@ -151,7 +149,19 @@ class Supervisor:
                 f"{child.spec.name} died {state.deaths} times; its last words: {child.last_words()}"
             )
         state.due = now + wait
-        self._say("up", f"{child.spec.name} died ({how}); restart in {wait:g} s")
+        self._say("up", f"{child.spec.name} died ({_how(child)}); restart in {wait:g} s")
+
+
+def _how(child: Child) -> str:
+    code = child.exit_code
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _obituary(child: Child) -> str:
+    """One that was killed had no time for a reason of its own."""
+    if (child.exit_code or 0) < 0:
+        return f"{child.spec.name} died ({_how(child)}): the run cannot go on without it"
+    return f"{child.spec.name} stopped: {child.last_words()}"
 
 
 def _stage(spec: Spec) -> int:
