@@ -12,7 +12,7 @@ import numpy as np
 from relay import frames
 from shards import kernels, letters
 
-FIRST_CAPACITY = 256
+FIRST_CAPACITY = 64
 #: Test issues of the exchanges; their prints are no market.
 TEST_SYMBOLS = frozenset({"ZVZZT", "ZWZZT", "ZXZZT", "ZBZX", "ZTST", "ZTEST", "CBO", "CBX"})
 TEST_PREFIXES = ("NTEST", "ATEST", "PTEST", "MTEST", "ZIEXT", "ZEXIT")

@@ -120,17 +120,15 @@ class Intake:
             return None
         parts, offsets = self._frames, np.array(self._offsets, np.int64)
         self._frames, self._offsets, self._buffered = [], [], 0
-        buf = b"".join(parts)
-        try:
-            spans = frames.scan(buf)
-        except frames.FrameError:
+        buf, ends = _joined(parts)
+        spans = _scan(buf, ends)
+        if spans is None:
             sound = [_is_frame(part) for part in parts]
             self.counts["bad_frames"] += len(parts) - sum(sound)
             parts = [part for part, good in zip(parts, sound, strict=True) if good]
             offsets = offsets[np.array(sound)]
-            buf = b"".join(parts)
+            buf, ends = _joined(parts)
             spans = frames.scan(buf)
-        ends = np.cumsum([len(part) for part in parts])
         at = offsets[np.searchsorted(ends, spans["start"], side="right")] if parts else offsets
         kind = spans["kind"]
         self._slow_path(buf, spans, at, closed_k)
@@ -150,7 +148,7 @@ class Intake:
         rows = self._own_rows(trades)
         own = rows >= 0
         k = trades["ts_ns"] // BUCKET_NS
-        new = offsets >= self.resumed_position
+        new = (offsets >= self.resumed_position) | (offsets == NO_OFFSET)
         own &= new | (k > closed_k)  # the others are in the restored state
         good = own & usable(trades["price"], trades["size"])
         self.counts["bad_prints"] += int(own.sum() - good.sum())
@@ -264,6 +262,21 @@ class Intake:
         waiting += [status.offset for status in self.statuses]
         waiting += self._offsets
         return min((offset for offset in waiting if offset != NO_OFFSET), default=self.position)
+
+
+def _joined(parts: list[bytes]) -> tuple[bytes, np.ndarray]:
+    return b"".join(parts), np.cumsum([len(part) for part in parts])
+
+
+def _scan(buf: bytes, ends: np.ndarray) -> np.ndarray | None:
+    """Return the spans; None when a frame is malformed, also one that swallows the next."""
+    try:
+        spans = frames.scan(buf)
+    except frames.FrameError:
+        return None
+    first = np.searchsorted(ends, spans["start"], side="right")
+    last = np.searchsorted(ends, spans["end"], side="left")
+    return spans if np.array_equal(first, last) else None
 
 
 def _is_frame(part: bytes) -> bool:
