@@ -1,11 +1,13 @@
 """What a venue is started with."""
 
 import hmac
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+from relay.tape import Block
 from signals.session import Session
 
 #: Market seconds per process second; None is `max`: lock-step, or as fast as the readers.
@@ -39,6 +41,8 @@ class VenueOptions:
     tape: Path | None = None
     day: date
     last_ns: int = 0  # receive time of the tape's last frame, 0 without a tape
+    blocks: Callable[[], Iterable[Block]] | None = None  # instead of the file `tape`: made up
+    live_ns: int = 0  # a paced tape is fast-forwarded to here, so that its readers are warm
     speed: Speed = 1.0
     wait_for: int = 1
     lockstep: bool = False  # at `max`: wait for a hub, never run free

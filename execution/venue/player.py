@@ -25,6 +25,7 @@ CLOCK_EVERY_NS = SECOND_NS // 4
 REPORT_EVERY_NS = SECOND_NS
 STEP_NS = SECOND_NS  # the longest stretch of tape handled at once when it does not stop
 GOODBYE_S = 2.0
+WARM_UP_SPEED = 20.0  # relay and shards on two cores follow it without falling behind
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Player:
             await self._desk.report(self.replay.now_ns, end=False, speed=speed)
         await self._readiness()
         if speed is not None:
+            await self._pace(max(speed, WARM_UP_SPEED), until_ns=self.options.live_ns)
             await self._pace(speed)
         elif self._desk.attached.is_set():
             await self._stop_by_stop()
@@ -167,10 +169,12 @@ class Player:
             await asyncio.sleep(0)  # let requests in, however fast the readers are
         logger.info("tape played", extra={"seconds": round(time.perf_counter() - started, 3)})
 
-    async def _pace(self, speed: float) -> None:
+    async def _pace(self, speed: float, *, until_ns: int | None = None) -> None:
+        """Play `speed` market seconds a second, up to `until_ns` or to the end of the tape."""
         self.state = "running"
         start_ns, began = self.replay.now_ns, time.perf_counter()
-        end_ns = self._grid.end_ns(self._desk.grace_ns)
+        last = until_ns is None
+        end_ns = self._grid.end_ns(self._desk.grace_ns) if until_ns is None else until_ns
         clock_ns = report_ns = start_ns
         while self.replay.now_ns < end_ns:
             passed_ns = int((time.perf_counter() - began) * speed * SECOND_NS)
@@ -180,14 +184,15 @@ class Player:
                 await self._move(target_ns, clock=due)
                 clock_ns = target_ns + CLOCK_EVERY_NS if due else clock_ns
             if self.replay.now_ns >= report_ns:
-                end = self.replay.now_ns >= end_ns
+                end = last and self.replay.now_ns >= end_ns
                 await self._desk.report(self.replay.now_ns, end=end, speed=speed)
                 report_ns = self.replay.now_ns + REPORT_EVERY_NS
             if target_ns < start_ns + passed_ns:
                 await asyncio.sleep(0)  # behind: catch up
             else:
                 await asyncio.sleep(TICK_S)
-        await self._desk.report(self.replay.now_ns, end=True, speed=speed)
+        if last:
+            await self._desk.report(self.replay.now_ns, end=True, speed=speed)
 
     async def _follow_host(self) -> None:
         """Serve without a tape: the host's clock, no market data, orders that wait for it."""

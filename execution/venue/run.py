@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import socket as sockets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from execution.venue import days
 from execution.venue.options import Credentials, VenueError, VenueOptions
 from execution.venue.player import GOODBYE_S
 from execution.venue.server import Venue, build
+from execution.venue.synthetic import SyntheticMarket
+from execution.venue.synthetic.market import WARM_UP_S
 from relay import frames
 from relay.tape import TapeError, TapeReader
-from signals.session import Session, new_york_ns
+from signals.session import NEW_YORK, Session, new_york_ns
 
 #: What a venue without a tape lists as assets.
 DEFAULT_SYMBOLS = ("AAPL", "IWM", "MSFT", "QQQ", "SPY", "VIXY")
@@ -77,6 +80,48 @@ def tape_options(
         last_ns=last_ns,
         symbols=tuple(sorted(symbols)),
         tape=tape,
+        **given,  # type: ignore[arg-type]
+    )
+
+
+def synthetic_options(
+    credentials: Credentials,
+    market_seed: int,
+    day: date,
+    start: str = "",
+    planted: Path | None = None,
+    **given: object,
+) -> VenueOptions:
+    """Return how to play the synthetic market of a day: warm-up first, paced from 09:55.
+
+    Args:
+        start: "HH:MM" New York, where the paced part begins; "" is 09:55.
+        planted: write the list of planted accelerations to this file.
+    Raises:
+        VenueError: `start` is outside the session, or the list cannot be written.
+    """
+    session = days.session_of(day)
+    close = datetime.fromtimestamp(session.close_ns // 10**9, NEW_YORK).time()
+    market = SyntheticMarket(seed=market_seed, day=day, close=close)
+    live_ns = _start_ns(session, start) if start else market.live_ns
+    if not session.open_ns <= live_ns < session.close_ns:
+        raise VenueError(f"the synthetic market is not open at {start}")
+    start_ns = max(session.open_ns, live_ns - WARM_UP_S * 10**9)
+    if planted is not None:
+        try:
+            market.write_planted(planted)
+        except OSError as exc:
+            raise VenueError(f"{planted}: {exc.strerror}") from exc
+    return VenueOptions(
+        credentials=credentials,
+        session=session,
+        day=day,
+        start_ns=start_ns,
+        live_ns=live_ns,
+        last_ns=session.close_ns,
+        symbols=market.header.symbols,
+        tape=market.path,
+        blocks=partial(market.blocks, start_ns),
         **given,  # type: ignore[arg-type]
     )
 

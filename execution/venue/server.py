@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from execution.venue import rest
@@ -16,7 +17,7 @@ from execution.venue.replay import Replay, tape_books
 from execution.venue.sockets import Receive, Scope, Send, Socket, read_body, respond
 from execution.venue.updates import UpdateStream
 from execution.venue.wire import MAX_BODY_BYTES
-from relay.tape import TapeReader
+from relay.tape import Block, TapeReader
 
 logger = logging.getLogger(__name__)
 FEEDS = ("iex", "sip", "test")
@@ -100,14 +101,19 @@ class Venue:
         }
 
 
+def _blocks(options: VenueOptions) -> Iterable[Block]:
+    if options.blocks is not None:
+        return options.blocks()
+    return TapeReader(options.tape).blocks() if options.tape else ()
+
+
 def build(options: VenueOptions) -> Venue:
     """Put a venue together; must run in the event loop that will serve it.
 
     Raises:
         TapeError: the tape is not readable.
     """
-    blocks = TapeReader(options.tape).blocks() if options.tape else ()
-    cursor = TapeCursor(blocks)
+    cursor = TapeCursor(_blocks(options))
     engine = VenueEngine(
         session=options.session,
         symbols=options.symbols,

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from execution.venue import run
+from execution.venue import days, run
 from execution.venue.options import VenueError, VenueOptions
 from relay.tape import TapeError
 
@@ -71,7 +71,14 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tape", type=Path, help="play this tape")
+        market = parser.add_mutually_exclusive_group()
+        market.add_argument("--tape", type=Path, help="play this tape")
+        market.add_argument(
+            "--synthetic", type=_between(0, 2**31), metavar="SEED", help="make up a whole market"
+        )
+        parser.add_argument(
+            "--planted", type=Path, metavar="CSV", help="list the accelerations that are made up"
+        )
         parser.add_argument("--speed", type=_speed, default=1.0, metavar="N|max")
         parser.add_argument("--port", type=_between(0, 65535), default=8766, help="0: any free one")
         parser.add_argument(
@@ -114,6 +121,14 @@ class Command(BaseCommand):
             "partial_rate": given["partial_rate"],
             "seed": given["seed"],
         }
+        if given["synthetic"] is not None:
+            day = days.next_session(time.time_ns()).day
+            start, planted = given["start"] or "", given["planted"]
+            return run.synthetic_options(
+                credentials, given["synthetic"], day, start, planted, **common
+            )
+        if given["planted"] is not None:
+            raise CommandError("--planted needs --synthetic", returncode=2)
         if given["tape"] is None:
             return run.host_options(credentials, time.time_ns(), **common)
         return run.tape_options(credentials, given["tape"], given["start"] or "", **common)
