@@ -6,3 +6,10 @@ from django.apps import AppConfig
 class ExecutionConfig(AppConfig):
     name = "execution"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Let `check_books` look at the orders behind the books, too."""
+        from accounts.check import register  # noqa: PLC0415 - models are loaded by now
+        from execution.invariants import orders_of_account  # noqa: PLC0415
+
+        register("orders", orders_of_account)

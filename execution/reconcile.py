@@ -12,7 +12,7 @@ from execution.brokers.port import BrokerOrder, BrokerPosition
 from execution.hub.desk import LIVE
 from execution.hub.trader import Trader
 from execution.models import Order
-from execution.services import journal
+from execution.services import venue_state
 
 
 @dataclass(kw_only=True)
@@ -62,7 +62,7 @@ def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> s
     """Take over the state of every open order the venue has; returns which of ours they were."""
     known: set[int] = set()
     for order in (leg for top in seen for leg in (top, *top.legs)):
-        ours = journal.find(trader.desk.run.pk, order)
+        ours = venue_state.find(trader.desk.run.pk, order)
         if ours is None:
             findings.foreign.add(order.symbol)
             continue
@@ -83,7 +83,7 @@ def _ask_about_the_rest(trader: Trader, known: set[int], findings: Findings) -> 
 
 
 def _absorb(trader: Trader, ours: Order, order: BrokerOrder, findings: Findings) -> None:
-    applied = journal.absorb(ours, order, now_ns=trader.desk.now_ns())
+    applied = venue_state.take_over(ours, order, now_ns=trader.desk.now_ns())
     trader.desk.fills_missing |= applied.fills_missing
     if applied.new or applied.fills_missing:
         trader.busy = True

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from execution.brokers.port import Broker, BrokerOrder, BrokerPosition
+from execution.domain.prices import tick_of
 from execution.models import Order, Run, Trade
 from execution.services import activity, moves
 
@@ -42,6 +43,11 @@ class Desk:
         """Return the trade's orders that are, or may be, at the venue."""
         rows = trade.orders.filter(status__in=LIVE, purpose__in=purposes or SELL_PURPOSES)
         return list(rows.order_by("pk"))
+
+
+def shown(price: Decimal | None) -> str:
+    """Return a price for people: to its tick."""
+    return "market" if price is None else str(price.quantize(tick_of(price)))
 
 
 def legs_of(seen: BrokerOrder) -> tuple[BrokerOrder, ...]:

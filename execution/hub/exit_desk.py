@@ -91,7 +91,7 @@ class ExitDesk:
             now_ns=desk.now_ns(),
             seen=record.tries > 0 and record.outcome in FINAL,
             newest=True,
-            position_version=trade.version if self._same_bracket(signal, trade) else -1,
+            position_version=signal.position_version if self._same_bracket(signal, trade) else -1,
             state=T(trade.state),
             broker_quantity=quantity,
             broker_as_of_ns=desk.now_ns(),

@@ -10,7 +10,7 @@ from execution.domain import orders as domain
 from execution.domain.prices import floor_tick
 from execution.hub.desk import SECOND, Desk
 from execution.models import Order, Trade
-from execution.services import journal, moves, trades
+from execution.services import journal, moves, trades, venue_state
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
@@ -170,7 +170,9 @@ def refresh(desk: Desk, trade: Trade) -> None:
             continue
         seen = desk.broker.order(order.broker_id)
         if seen is not None:
-            desk.fills_missing |= journal.absorb(order, seen, now_ns=desk.now_ns()).fills_missing
+            desk.fills_missing |= venue_state.take_over(
+                order, seen, now_ns=desk.now_ns()
+            ).fills_missing
 
 
 def reason_of(trade: Trade) -> str:

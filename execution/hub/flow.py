@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from execution import nudges
-from execution.hub.desk import MS
+from execution.hub.desk import MS, shown
 from execution.models import Order, Round, RoundState, Trade
 from execution.services import rounds, runs
 from execution.services.moves import OrderStatus as Status
@@ -155,7 +155,7 @@ class Flow:
         why = f" ({order.reason})" if order.reason else ""
         hub.note(
             "order",
-            f"{order.symbol}: buy {order.quantity} up to {order.limit}: {order.status}{why}",
+            f"{order.symbol}: buy {order.quantity} up to {shown(order.limit)}: {order.status}{why}",
             level="warning" if order.status in (Status.REFUSED, Status.UNKNOWN) else "info",
             client_order_id=order.client_order_id,
         )

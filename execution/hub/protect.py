@@ -7,9 +7,9 @@ from decimal import Decimal
 from execution.brokers.port import BrokerError, BrokerOrder
 from execution.domain import bracket
 from execution.domain import orders as domain
-from execution.hub.desk import LIVE, MS, SECOND, Desk, legs_of
+from execution.hub.desk import LIVE, MS, SECOND, Desk, legs_of, shown
 from execution.models import Order, Trade
-from execution.services import journal, moves, trades
+from execution.services import journal, moves, trades, venue_state
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 
@@ -143,12 +143,12 @@ def _parent(trade: Trade) -> Order | None:
 
 def _take_over(desk: Desk, parent: Order, seen: BrokerOrder) -> None:
     now = desk.now_ns()
-    applied = journal.absorb(parent, seen, now_ns=now)
+    applied = venue_state.take_over(parent, seen, now_ns=now)
     desk.fills_missing |= applied.fills_missing
     for leg in seen.legs:
-        row = journal.find(desk.run.pk, leg)
+        row = venue_state.find(desk.run.pk, leg)
         if row is not None and row.pk != parent.pk:
-            desk.fills_missing |= journal.absorb(row, leg, now_ns=now).fills_missing
+            desk.fills_missing |= venue_state.take_over(row, leg, now_ns=now).fills_missing
 
 
 def _protected(desk: Desk, trade: Trade) -> None:
@@ -156,7 +156,8 @@ def _protected(desk: Desk, trade: Trade) -> None:
     trade = trades.note_protected(trade, desk.now_ns())
     desk.note(
         "trade",
-        f"{trade.symbol}: {trade.held} shares protected at {trade.stop_loss} / {trade.take_profit}",
+        f"{trade.symbol}: {trade.held} shares protected at"
+        f" {shown(trade.stop_loss)} / {shown(trade.take_profit)}",
         naked_ms=late // MS,
         level="alarm" if late > 5 * SECOND else "info",
     )

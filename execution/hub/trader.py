@@ -13,7 +13,7 @@ from execution.hub import exits, protect
 from execution.hub.desk import MS, SECOND, Desk
 from execution.hub.resolver import Resolver
 from execution.models import Order, Trade
-from execution.services import journal, moves, trades
+from execution.services import journal, moves, trades, venue_state
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 
@@ -38,7 +38,7 @@ class Trader:
     # --- news -------------------------------------------------------------------------------------
     def apply(self, update: TradeUpdate) -> None:
         """Take one trade update into the books and rows."""
-        applied = journal.apply_update(self.desk.run, update)
+        applied = venue_state.apply_update(self.desk.run, update)
         order = applied.order
         if order is None:
             if applied.new:
@@ -162,7 +162,7 @@ class Trader:
             seen = self.desk.broker.order(entry.broker_id)
             if seen is None:
                 return
-            applied = journal.absorb(entry, seen, now_ns=now)
+            applied = venue_state.take_over(entry, seen, now_ns=now)
             self.desk.fills_missing |= applied.fills_missing
             entry.refresh_from_db()
             if entry.status in moves.LIVE and not applied.fills_missing:
@@ -221,7 +221,7 @@ class Trader:
             self.desk.note("reconcile", f"cannot read the fills: {exc}", level="warning")
             return False
         for fill in fills:
-            applied = journal.apply_fill(self.desk.run, fill)
+            applied = venue_state.apply_fill(self.desk.run, fill)
             if applied.new and applied.order is not None:
                 booked = True
                 self.desk.note(

@@ -1,0 +1,131 @@
+"""The hub's rows in the admin: to look at. Only services write them."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.admin import ReadOnlyAdmin, ReadOnlyInline
+from execution.models import (
+    Activity,
+    BrokerEvent,
+    Decision,
+    ExitSignalRecord,
+    KillSwitch,
+    Lease,
+    Order,
+    OrderAttempt,
+    Round,
+    Run,
+    StartupStep,
+    Trade,
+)
+from execution.services import runs
+
+
+class StepInline(ReadOnlyInline):
+    model = StartupStep
+    fields = ("position", "name", "state", "reason", "at")
+
+
+class OrderInline(ReadOnlyInline):
+    model = Order
+    fields = ("client_order_id", "purpose", "side", "quantity", "limit", "stop", "status", "reason")
+
+
+class AttemptInline(ReadOnlyInline):
+    model = OrderAttempt
+    fields = ("kind", "n", "sent_at", "outcome", "message", "answered_at")
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = ("id", "state", "mode", "day", "account_number", "started_at", "ended_at")
+    list_filter = ("state", "mode")
+    inlines = (StepInline,)
+
+
+@admin.register(Round)
+class RoundAdmin(ReadOnlyAdmin):
+    list_display = ("run", "k", "state", "n_candidates", "n_shadow", "coverage", "params_version")
+    list_filter = ("state", "run")
+    exclude = ("inputs", "candidate_rows", "decision_rows")
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnlyAdmin):
+    list_display = ("run", "k", "symbol", "outcome", "primary_reason", "score", "streak", "rank")
+    list_filter = ("outcome", "shadow", "run")
+    search_fields = ("symbol", "candidate_id")
+
+
+@admin.register(Trade)
+class TradeAdmin(ReadOnlyAdmin):
+    list_display = (
+        "run", "day", "slot", "symbol", "state", "quantity", "filled_quantity", "exit_reason",
+        "realized_pnl",
+    )  # fmt: skip
+    list_filter = ("state", "exit_reason", "run")
+    search_fields = ("symbol",)
+    inlines = (OrderInline,)
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    list_display = (
+        "client_order_id", "symbol", "purpose", "side", "quantity", "filled_quantity", "limit",
+        "stop", "status", "reason",
+    )  # fmt: skip
+    list_filter = ("status", "purpose", "run")
+    search_fields = ("client_order_id", "broker_id", "symbol")
+    inlines = (AttemptInline,)
+
+
+@admin.register(BrokerEvent)
+class BrokerEventAdmin(ReadOnlyAdmin):
+    list_display = ("run", "key", "source", "event", "order", "received_at")
+    list_filter = ("source", "event", "run")
+    search_fields = ("key",)
+    list_select_related = ("order",)
+
+
+@admin.register(ExitSignalRecord)
+class ExitSignalAdmin(ReadOnlyAdmin):
+    list_display = ("run", "symbol", "kind", "outcome", "reason", "tries", "retry_at_ns")
+    list_filter = ("outcome", "kind", "run")
+
+
+@admin.register(Activity)
+class ActivityAdmin(ReadOnlyAdmin):
+    list_display = ("at", "run", "level", "kind", "text")
+    list_filter = ("level", "kind", "run")
+
+
+@admin.register(Lease)
+class LeaseAdmin(ReadOnlyAdmin):
+    list_display = ("name", "epoch", "holder", "expires_at")
+
+
+@admin.register(KillSwitch)
+class KillSwitchAdmin(ReadOnlyAdmin):
+    """Turning it needs a reason: `manage.py killswitch`; the actions here only tighten."""
+
+    list_display = ("level", "reason", "actor", "at")
+    actions = ("pause", "flatten")
+
+    @admin.action(description="Pause: no new entries", permissions=["turn"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[KillSwitch]) -> None:
+        self._turn(request, "pause")
+
+    @admin.action(description="Flatten: leave every position now", permissions=["turn"])
+    def flatten(self, request: HttpRequest, queryset: QuerySet[KillSwitch]) -> None:
+        self._turn(request, "flatten")
+
+    def has_turn_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def _turn(self, request: HttpRequest, level: str) -> None:
+        actor: Any = request.user
+        runs.set_kill_switch(level=level, reason="from the admin", actor=actor.get_username())
+        self.message_user(request, f"The kill switch is at {level}.", messages.WARNING)
