@@ -1,0 +1,1 @@
+"""Benchmarks: `script/bench NAME`. Each sets its subject beside named rivals, in the same run."""
