@@ -239,7 +239,7 @@ class Coordinator:
 
     def beat(self) -> None:
         """Say that we live; Redis may be away."""
-        facts = {
+        facts: dict[Any, Any] = {
             "state": self.state,
             "epoch": self.epoch,
             "run": self.config.run_id,

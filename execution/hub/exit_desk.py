@@ -51,7 +51,8 @@ class ExitDesk:
 
     def wake_ns(self) -> int | None:
         rows = ExitSignalRecord.objects.filter(run=self.trader.desk.run, retry_at_ns__isnull=False)
-        return rows.aggregate(due=Min("retry_at_ns"))["due"]
+        due: int | None = rows.aggregate(due=Min("retry_at_ns"))["due"]
+        return due
 
     def _judge(self, record: ExitSignalRecord, signal: ExitSignal) -> None:
         trade = self._trade(signal)

@@ -41,7 +41,8 @@ def protect(desk: Desk, trade: Trade) -> str | None:
             if trade.held <= 0:
                 return None
             if covers(seen, trade.held):
-                return _protected(desk, trade)
+                _protected(desk, trade)
+                return None
     return _restore(desk, trade, parent)
 
 

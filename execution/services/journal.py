@@ -199,8 +199,15 @@ def _echo(order: Order, answer: BrokerOrder) -> None:
         order.reason = f"echo differs: asked {asked}, told {told}"[:200]
 
 
+def _there(price: Decimal | None) -> Decimal:
+    """Return a price that a bracket cannot do without; an order without it never leaves."""
+    if price is None:
+        raise Refused("an order without both exits is not sent")
+    return price
+
+
 def _post(order: Order, broker: Broker) -> BrokerOrder:
-    common = {
+    common: dict[str, Any] = {
         "client_order_id": order.client_order_id,
         "symbol": order.symbol,
         "quantity": order.quantity,
@@ -209,15 +216,15 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
         return broker.submit_bracket(
             **common,
             limit=order.limit,
-            take_profit=order.take_profit,
-            stop_loss=order.stop_loss,
+            take_profit=_there(order.take_profit),
+            stop_loss=_there(order.stop_loss),
             time_in_force=order.time_in_force,
         )
     if order.purpose == "o":
         return broker.submit_oco(
             **common,
-            take_profit=order.take_profit,
-            stop_loss=order.stop_loss,
+            take_profit=_there(order.take_profit),
+            stop_loss=_there(order.stop_loss),
             time_in_force=order.time_in_force,
         )
     return broker.submit_sell(**common, limit=order.limit)

@@ -53,7 +53,7 @@ def skip_round(row: Round) -> bool:
 
 def inputs_of(row: Round) -> RoundInput:
     """Return what the round's decision was, or will be, made from."""
-    return _inputs.decode(bytes(row.inputs))
+    return _inputs.decode(bytes(row.inputs or b""))
 
 
 def _streaks_before(row: Round) -> dict[str, Streak]:

@@ -1,0 +1,133 @@
+"""The Alpaca side of the port: three outcomes only, exact numbers, one request per call."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from execution.brokers import wire
+from execution.brokers.port import OutcomeUnknown, Refused
+from signals.session import Session
+from tests.fakes.venue_broker import InMemoryVenue
+from tests.unit.domain_builders import CLOSE_NS, DAY, END_NS, OPEN_NS
+
+
+@pytest.fixture
+def venue() -> InMemoryVenue:
+    made = InMemoryVenue(Session(DAY, OPEN_NS, CLOSE_NS), ("ABCD",), END_NS)
+    made.quote("20.04", "20.06")
+    return made
+
+
+def bracket(**changes: object) -> dict[str, object]:
+    base = {
+        "client_order_id": "v1-test-261120-s1-t1-e",
+        "symbol": "ABCD",
+        "quantity": 10,
+        "limit": Decimal("20.08"),
+        "take_profit": Decimal("20.85"),
+        "stop_loss": Decimal("19.70"),
+        "time_in_force": "gtc",
+    }
+    return {**base, **changes}
+
+
+def test_a_bracket_comes_back_with_its_legs_and_exact_prices(venue) -> None:
+    order = venue.broker().submit_bracket(**bracket())
+
+    assert (order.status, order.quantity, order.limit_price) == ("accepted", 10, Decimal("20.08"))
+    assert {leg.limit_price or leg.stop_price for leg in order.legs} == {
+        Decimal("20.85"),
+        Decimal("19.7"),
+    }
+
+
+def test_a_duplicate_client_id_is_fetched_and_adopted(venue) -> None:
+    broker = venue.broker()
+    first = broker.submit_bracket(**bracket())
+
+    again = broker.submit_bracket(**bracket())
+
+    assert again.id == first.id
+    assert len(again.legs) == 2
+    assert len(venue.engine.open_orders) == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [
+        ("refused_connection", Refused),
+        ("lost_before", OutcomeUnknown),
+        ("lost_after", OutcomeUnknown),
+        ("http_504_after", OutcomeUnknown),
+        ("unavailable", OutcomeUnknown),
+    ],
+)
+def test_every_failure_is_one_of_two_outcomes_after_one_request(venue, how, outcome) -> None:
+    broker = venue.broker()
+    venue.fail_next("POST", "/v2/orders", how)
+
+    with pytest.raises(outcome):
+        broker.submit_bracket(**bracket())
+
+    assert venue.posts() == (1 if how.endswith("after") else 0)
+
+
+def test_the_venues_own_refusal_carries_its_code(venue) -> None:
+    with pytest.raises(Refused) as caught:
+        venue.broker().submit_bracket(**bracket(stop_loss=Decimal("20.20")))
+
+    assert (caught.value.status, caught.value.code) == (422, 42210000)
+
+
+def test_an_unknown_order_is_none_and_a_failed_look_up_is_not(venue) -> None:
+    broker = venue.broker()
+    assert broker.order_by_client_id("nobody") is None
+
+    venue.fail_next("GET", "/v2/orders:by_client_order_id", "unavailable")
+    with pytest.raises(OutcomeUnknown):
+        broker.order_by_client_id("nobody")
+
+
+def test_reading_the_account_the_day_and_what_is_left_of_the_rate(venue) -> None:
+    broker = venue.broker()
+
+    assert broker.account().cash == Decimal(30_000)
+    (day,) = broker.calendar(DAY, DAY)
+    assert (day.open_ns, day.close_ns) == (OPEN_NS, CLOSE_NS)
+    assert broker.calls_left == 180
+    assert [asset.symbol for asset in broker.assets()] == ["ABCD"]
+    assert broker.calendar(DAY + timedelta(days=1), DAY + timedelta(days=1)) == []
+
+
+def test_fills_carry_the_execution_ids_of_the_stream(venue) -> None:
+    broker = venue.broker()
+    broker.submit_bracket(**bracket())
+    venue.advance(150)
+
+    streamed = [u.execution_id for u in venue.updates() if u.event == "fill"]
+
+    assert [fill.execution_id for fill in broker.fills(after_ns=OPEN_NS)] == streamed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1970-01-01T00:00:01Z", 1_000_000_000),
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("1970-01-01T00:00:01.000000001Z", 1_000_000_001),
+        ("1969-12-31T19:00:01.25-05:00", 1_250_000_000),
+        (None, 0),
+    ],
+)
+def test_times_keep_their_nanoseconds(text, expected) -> None:
+    assert wire.ns(text) == expected
+
+
+def test_a_time_survives_the_round_trip() -> None:
+    assert wire.ns(wire.rfc3339(END_NS + 123_456_789)) == END_NS + 123_456_789
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "[]", "null", "3"])
+def test_a_foreign_error_page_has_no_message(text) -> None:
+    assert wire.error_body(text) == (None, "")
