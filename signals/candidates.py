@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from signals.oscillator import TIE_BPS
+
 BUCKET_S = 5
 
 
@@ -182,7 +184,7 @@ def endings(
     """Return a Reason per living candidate, NONE for those that live on. An unknown x ends it."""
     reasons = np.zeros(x.size, np.uint8)
     reasons[k - born_k > limits.history] = Reason.AGE
-    reasons[~(x > limits.exit_magnitude)] = Reason.MAGNITUDE
+    reasons[~(x > limits.exit_magnitude + TIE_BPS)] = Reason.MAGNITUDE
     reasons[revised] = Reason.REVISED
     reasons[gap] = Reason.GAP
     reasons[halted] = Reason.HALT

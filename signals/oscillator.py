@@ -18,6 +18,9 @@ SIGMA_FLOOR_BPS = 0.5
 MIN_RETURNS = 60  # fewer usable 5-second returns: the noise is unknown
 MIN_MINUTES = 10  # fewer one-minute returns: scale the 5-second noise
 CLIP_MAD_SD = 5.0
+#: Prices lie on a grid of cents, so values of x are often exactly equal or exactly 0; closer than
+#: this they are, and the last bits of a sum do not decide.
+TIE_BPS = 1e-9
 _MAD_TO_SD = 1.4826  # of a normal distribution
 BUCKETS_PER_MINUTE = 12
 
@@ -208,8 +211,8 @@ def burst(x: np.ndarray, ratio: float) -> Burst:
     |x| stays within that threshold. NaN ends both walks.
     """
     newest = x[-1]
-    threshold = ratio * newest
-    rising = newest > 0
+    threshold = ratio * newest + TIE_BPS
+    rising = newest > TIE_BPS
     length = rising.astype(np.int64)
     flat_length = np.zeros_like(length)
     flat = rising.copy()

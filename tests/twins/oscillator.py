@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+TIE = 1e-9  # bps; cents make exact ties, which the last bit of a sum must not decide
+
 
 class Point(NamedTuple):
     """The oscillator after one bucket; None before warm-up."""
@@ -83,10 +85,10 @@ def points(
 def burst_length(x: Sequence[float | None], k: int, history: int, ratio: float) -> int:
     """Buckets of the burst that ends in k; 1 where the noise window must end before k + 1 - 1."""
     now = x[k]
-    if now is None or now <= 0:
+    if now is None or now <= TIE:
         return 1  # no burst: the window ends at k - 1
     b = k
-    while b - 1 > k - history and x[b - 1] is not None and x[b - 1] > ratio * now:
+    while b - 1 > k - history and x[b - 1] is not None and x[b - 1] > ratio * now + TIE:
         b -= 1
     return k - b + 1
 

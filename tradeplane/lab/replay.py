@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from execution.venue.days import session_of
 from relay.tape import Block, TapeReader
 from shards.engine import ClosedBucket, Engine
 from shards.letters import assign_letters
 from signals.session import BUCKET_NS, Session, bucket_of
-from tradeplane.lab.calendar import session_of
 
 
 class Replayed(NamedTuple):
