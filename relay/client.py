@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -19,6 +20,7 @@ from relay.client_protocol import (
     LoggedIn,
     ServerSaidError,
 )
+from relay.connection import DirectConnection
 from relay.errors import FrameError
 from relay.extension import read_extension
 from relay.wire import Message, ProtocolError, is_control
@@ -29,7 +31,7 @@ WELCOME_TIMEOUT_S = 10.0
 BACKOFF_S = (0.25, 5.0)
 PENDING_REQUESTS_MAX = 100
 SILENT_TICKS_MAX = 10  # seconds without a frame, where heartbeats are due four times a second
-YIELD_FRAMES = 32  # a buffered stream must not starve the rest of the loop
+MAX_MESSAGE_BYTES = 16 << 20  # the venue's are some 100 KiB; a longer one ends the connection
 REFUSALS = (402, 409)  # trying again soon will not help
 
 
@@ -82,6 +84,7 @@ class RelayClient:
         self._subscribed = False
         self._refusal_logged = False
         self._silent_ticks = 0
+        self._limit: asyncio.Timeout | None = None
 
     # --- what the owner calls, in the loop -------------------------------------------------------
 
@@ -174,21 +177,22 @@ class RelayClient:
             task.result()
 
     async def _session(self) -> None:
+        key, secret = self._credentials
+        self._protocol = ClientProtocol(key, secret, extensions=self._extensions)
         async with connect(
             self.url,
             additional_headers=MSGPACK_HEADER,
             compression=self._compression,
-            max_size=None,
-            max_queue=256,
+            create_connection=partial(
+                DirectConnection, on_message=self._take, max_bytes=MAX_MESSAGE_BYTES
+            ),  # type: ignore[arg-type]
+            max_size=MAX_MESSAGE_BYTES,
             open_timeout=10,
             close_timeout=1,
             ping_interval=10,
             ping_timeout=60,
             proxy=None,
         ) as connection:
-            key, secret = self._credentials
-            self._protocol = ClientProtocol(key, secret, extensions=self._extensions)
-            await self._log_in(connection)
             tasks = [self._write(connection), self._watch(connection)]
             beside = [asyncio.create_task(task) for task in tasks]
             try:
@@ -198,26 +202,24 @@ class RelayClient:
                     task.cancel()
         raise ConnectionResetError(f"closed: {connection.close_code} {connection.close_reason}")
 
-    async def _log_in(self, connection: ClientConnection) -> None:
-        """Exchange control frames until we are logged in; a mute server is given up."""
-        async with asyncio.timeout(WELCOME_TIMEOUT_S):
-            while not self._live:
-                self._take(_binary(await connection.recv()))
-                await self._flush(connection)
-
     async def _read(self, connection: ClientConnection) -> None:
-        count = 0
-        async for frame in connection:
-            self._take(_binary(frame))
-            count += 1
-            if count % YIELD_FRAMES == 0:
-                await asyncio.sleep(0)
+        """Stay until the connection is gone; a server that does not let us in is given up."""
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_S) as self._limit:
+                if self._live:
+                    self._limit.reschedule(None)
+                await connection.wait_closed()
+        finally:
+            self._limit = None
+        if isinstance(connection, DirectConnection) and connection.failure is not None:
+            raise connection.failure
 
     async def _watch(self, connection: ClientConnection) -> None:
         """Give up a server whose heartbeats stop. Ticks, not time: our own loop may be busy."""
-        while "frame" in self.granted:
+        self._silent_ticks = 0
+        while True:
             await asyncio.sleep(1)
-            self._silent_ticks += 1
+            self._silent_ticks += self._live and "frame" in self.granted
             if self._silent_ticks > SILENT_TICKS_MAX:
                 await connection.close(1001, "silent")
 
@@ -236,6 +238,7 @@ class RelayClient:
         if is_control(frame) and self._protocol is not None:
             for event in self._protocol.receive(frame):
                 self._handle(event)
+            self._wake.set()
         elif "frame" in self.granted:
             try:
                 found = read_extension(frame)
@@ -260,6 +263,8 @@ class RelayClient:
     def _enter(self, extensions: frozenset[str]) -> None:
         self._live, self.granted = True, extensions
         self._asked, self._subscribed, self._refusal_logged = {}, False, False
+        if self._limit is not None:
+            self._limit.reschedule(None)
         self._on_state("open", "")
         if self.wanted and not self._asked:  # the owner may have subscribed in `on_state`
             self._request()
@@ -302,10 +307,6 @@ class RelayClient:
         first, last = BACKOFF_S
         ceiling = min(last, first * 2 ** min(attempt - 1, 10))
         return float(ceiling * self._rng.uniform(0.5, 1.0))
-
-
-def _binary(frame: str | bytes) -> bytes:
-    return frame.encode() if isinstance(frame, str) else frame
 
 
 def _reason(exc: BaseException) -> str:
