@@ -13,6 +13,7 @@ from relay import frames
 from shards import kernels, letters
 
 FIRST_CAPACITY = 64
+_FEW_SYMBOLS = 512
 #: Test issues of the exchanges; their prints are no market.
 TEST_SYMBOLS = frozenset({"ZVZZT", "ZWZZT", "ZXZZT", "ZBZX", "ZTST", "ZTEST", "CBO", "CBX"})
 TEST_PREFIXES = ("NTEST", "ATEST", "PTEST", "MTEST", "ZIEXT", "ZEXIT")
@@ -93,9 +94,22 @@ class Rings:
         found: np.ndarray = self._arrays[name][k % self.depth, : self.size]
         return found
 
-    def rows(self, name: str, k: int, count: int) -> list[np.ndarray]:
-        """Return the rows of the `count` buckets up to k, oldest first, without copying."""
-        return [self.row(name, j) for j in range(k - count + 1, k + 1)]
+    def total(self, name: str, k: int, count: int) -> np.ndarray:
+        """Return the sum over the `count` buckets up to k, added strictly oldest to newest.
+
+        Two ways to the same bits: few symbols cost calls, many cost memory.
+        """
+        kind = np.float64 if self.dtype[name].kind == "f" else np.int64
+        result: np.ndarray
+        if self.size <= _FEW_SYMBOLS:
+            slots = np.arange(k - count + 1, k + 1) % self.depth
+            rows = self._arrays[name][slots, : self.size].astype(kind, copy=False)
+            result = np.add.accumulate(rows, axis=0)[-1]
+            return result
+        result = self.row(name, k - count + 1).astype(kind)
+        for j in range(k - count + 2, k + 1):
+            result += self.row(name, j)
+        return result
 
     def window(self, name: str, k: int, count: int, columns: np.ndarray) -> np.ndarray:
         """Return a (count, len(columns)) copy of the buckets up to k, oldest first."""

@@ -45,7 +45,7 @@ def gravity(engine: "Engine", k: int, fresh: np.ndarray) -> Gravity:
         return Gravity()
     now, then = rings.row("close", k)[counted], rings.row("close", k - span)[counted]
     up2 = np.where(now > then, 2, np.where(now == then, 1, 0))
-    dollars = detector.total(rings.rows("value", k, span))[counted] // 1_000_000
+    dollars = rings.total("value", k, span)[counted] // 1_000_000
     weight = np.minimum(dollars, detector.GRAVITY_CAP_USD)
     return Gravity(
         n=int(up2.size), n_up2=int(up2.sum()), w=int(weight.sum()), w_up2=int((weight * up2).sum())

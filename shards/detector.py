@@ -108,23 +108,15 @@ class Found(NamedTuple):
     base_close: np.ndarray
 
 
-def total(rows: list[np.ndarray]) -> np.ndarray:
-    """Return the sum of the rows, added one by one from the first to the last."""
-    result = rows[0].astype(np.float64 if rows[0].dtype.kind == "f" else np.int64)
-    for row in rows[1:]:
-        result += row
-    return result
-
-
 def curves(rings: Rings, k: int, curve: oscillator.Curve) -> tuple[np.ndarray, ...]:
     """Compute bucket k's AO and x into the rings; return (ao, value, slow mean, x)."""
-    slow_mean = total(rings.rows("source", k, curve.slow)) / curve.slow
-    ao = total(rings.rows("source", k, curve.fast)) / curve.fast - slow_mean
+    slow_mean = rings.total("source", k, curve.slow) / curve.slow
+    ao = rings.total("source", k, curve.fast) / curve.fast - slow_mean
     rings.row("ao", k)[:] = ao
     if curve.mode == "awesome":
         value = ao
     else:
-        smoothed = total(rings.rows("ao", k, curve.smooth)) / curve.smooth
+        smoothed = rings.total("ao", k, curve.smooth) / curve.smooth
         value = ao - smoothed if curve.mode == "accelerator" else smoothed
     x = oscillator.in_bps(value, slow_mean)
     rings.row("x", k)[:] = x
@@ -142,13 +134,13 @@ def features(rings: Rings, k: int, ring_k: np.ndarray, settings: Settings) -> Fe
         lookback=settings.lookback,
     )
     fast = settings.curve.fast
-    recent = total(rings.rows("calm", k, fast)) / fast
-    base = total(rings.rows("calm", k - fast, limits.history)) / limits.history
+    recent = rings.total("calm", k, fast) / fast
+    base = rings.total("calm", k - fast, limits.history) / limits.history
     floor = max(settings.vol_floor, float(np.finfo(np.float64).tiny))
-    share = total(rings.rows("synthetic", k, limits.history)) / limits.history
+    share = rings.total("synthetic", k, limits.history) / limits.history
     quiet = np.full(x.size, limits.min_flat > 0)
-    for row in rings.rows("x", k, limits.min_flat) if limits.min_flat else []:
-        quiet &= np.abs(row) <= limits.ratio * limits.min_magnitude
+    for j in range(k - limits.min_flat + 1, k + 1):
+        quiet &= np.abs(rings.row("x", j)) <= limits.ratio * limits.min_magnitude
     quiet &= share <= limits.max_synthetic
     return Features(
         ao, value, slow_mean, x, accel,

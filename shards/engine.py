@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shards import describe, detector, kernels
+from shards import describe, detector, kernels, restart
 from shards.buckets import BucketBook, vwap_usd
 from shards.columns import FIRST_CAPACITY, Columns, Rings, Symbols
 from shards.exits import Crossing, ExitWatch, Print
 from shards.intake import Arrived, Intake
 from shards.records import BUCKET_ROW, bucket_hash
-from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, STORED_ROW, EngineState
-from signals.candidates import State
+from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, EngineState
 from signals.messages import ExitSignal, IndexBucket, WatchedPosition, Withdrawn
 from signals.session import BUCKET_NS, Session
 
@@ -78,7 +77,7 @@ class Engine:
         self.book = BucketBook()
         self.intake = Intake(session, self.symbols, self.book)
         self.table = Columns(STATE, STATE_DEFAULTS, FIRST_CAPACITY)
-        self._quotes = np.zeros(0, kernels.QUOTE_STATE)
+        self.quotes = np.zeros(0, kernels.QUOTE_STATE)
         self.closed_k = session.first_k - 1
         self.started = False
         self._pending: list[_Pending] = []
@@ -152,7 +151,7 @@ class Engine:
         arrived = self.intake.drain(self.closed_k)
         if self.intake.counts["bad_frames"] > bad:
             self._flags.add("bad_frame")
-        self._grow()
+        self.grow()
         if arrived is None:
             return
         np.add.at(self.table["seen"], arrived.rows, 1)
@@ -160,7 +159,7 @@ class Engine:
         if self.exits.symbols:
             self._watch_prints(arrived)
 
-    def _grow(self) -> None:
+    def grow(self) -> None:
         size = len(self.symbols)
         first = self.table.size
         if size == first:
@@ -171,7 +170,7 @@ class Engine:
         self.minutes.resize(size)
         extra = np.zeros(size - first, kernels.QUOTE_STATE)
         extra["mid"] = np.nan
-        self._quotes = np.concatenate((self._quotes, extra))
+        self.quotes = np.concatenate((self.quotes, extra))
 
     @property
     def prints(self) -> int:
@@ -212,7 +211,7 @@ class Engine:
         self._apply_statuses(end_ns + self.grace_ns)
         sums = self.book.close(k, self.table["anchor_micro"])
         self._merge_late()
-        self.intake.quotes.apply(end_ns, self.grace_ns, self._quotes)
+        self.intake.quotes.apply(end_ns, self.grace_ns, self.quotes)
         self._accumulate(sums)
         restarted = self._make_buckets(k, sums)
         self.closed_k = k
@@ -303,7 +302,7 @@ class Engine:
         block = np.where(2 * sums["block"] > sums["volume"], sums["block"], 0)
         rings.row("calm", k)[:] = np.where(live, sums["volume"] - block, 0)
         rings.row("synthetic", k)[:] = live & ~real
-        quotes = self._quotes
+        quotes = self.quotes
         two_sided = (quotes["bid"] > 0) & (quotes["ask"] >= quotes["bid"])
         middle = np.where(two_sided, (quotes["bid"] + quotes["ask"]) / 2, np.nan)
         rings.row("spread_bps", k)[:] = 1e4 * (quotes["ask"] - quotes["bid"]) / middle
@@ -381,7 +380,7 @@ class Engine:
 
     def quote_state(self, row: int) -> np.void:
         """Return the QUOTE_STATE of a symbol as of the newest closed bucket."""
-        state: np.void = self._quotes[row]
+        state: np.void = self.quotes[row]
         return state
 
     def oscillator_rows(self) -> list[tuple[str, float, float, float, float, float]]:
@@ -457,23 +456,7 @@ class Engine:
         """
         if k != self.closed_k:
             raise ValueError(f"the state of bucket {k} is gone; the newest is {self.closed_k}")
-        order = self.symbols.ordered()
-        order = order[order < self.table.size]
-        table = self.table.pack(order)
-        waiting = self.book.open.waiting()["row"]
-        table["seen"] -= np.bincount(waiting, minlength=self.table.size)[order]
-        rows = np.empty(order.size, STORED_ROW)
-        rows["name"] = self.table["name"][order]
-        for name in RING.names or ():
-            rows[name] = self.rings.row(name, k)[order]
-        minute = None
-        if (k + 1) % detector.MINUTE == 0:
-            minute = self.minutes.row("close", k // detector.MINUTE)[order].copy()
-        return EngineState(
-            k=k, table=table, quotes=self._quotes[order], rows=rows, minute_closes=minute,
-            first_later_offset=self.intake.first_waiting_offset(),
-            position=self.intake.position, cut_ns=(k + 1) * BUCKET_NS + self.grace_ns,
-        )  # fmt: skip
+        return restart.state_of(self)
 
     def restore(
         self,
@@ -487,50 +470,4 @@ class Engine:
             history: STORED_ROW per bucket before `newest.k` (those that were kept).
             minutes: per clock minute the names and their closes.
         """
-        rows = self._rows_named(newest.table["name"])
-        self._grow()
-        own = rows >= 0
-        self.table.unpack(rows[own], newest.table[own])
-        self._quotes[rows[own]] = newest.quotes[own]
-        buckets = {**history, newest.k: newest.rows}
-        self._distrust_holes(newest.k, buckets)
-        for k, stored in buckets.items():
-            if newest.k - self.rings.depth < k <= newest.k:
-                self._restore_bucket(k, stored)
-        for minute, (names, closes) in minutes.items():
-            at = self._rows_named(names)
-            self.minutes.row("close", minute)[at[at >= 0]] = closes[at >= 0]
-        self.closed_k, self.started = newest.k, True
-        self.intake.resumed_position = newest.position
-        self.intake.resumed_cut_ns = newest.cut_ns
-        self.intake.position = newest.position
-
-    def _distrust_holes(self, k: int, history: Mapping[int, np.ndarray]) -> None:
-        """Begin the rings anew behind the newest bucket that was not kept, where it matters."""
-        whole = np.ones(self.table.size, np.bool_)
-        since = np.full(self.table.size, k + 1, np.int64)
-        reach = max(k - self.settings.reach, self.session.first_k)
-        for j in range(k, reach - 1, -1):
-            kept = np.zeros(self.table.size, np.bool_)
-            if j in history:
-                at = self._rows_named(history[j]["name"])
-                kept[at[at >= 0]] = True
-            whole &= kept
-            since[whole] = j
-        ring_k = self.table["ring_k"]
-        broken = (ring_k >= 0) & (since > np.maximum(ring_k, reach))
-        ring_k[broken] = since[broken]
-        self.table["state"][broken] = State.WARMUP
-
-    def _restore_bucket(self, k: int, stored: np.ndarray) -> None:
-        at = self._rows_named(stored["name"])
-        stored, at = stored[at >= 0], at[at >= 0]
-        for name in RING.names or ():
-            self.rings.row(name, k)[at] = stored[name]
-        before = at[k < self.table["ring_k"][at]]  # the rings began anew after it
-        for name in ("source", "ao", "x"):
-            self.rings.row(name, k)[before] = np.nan
-
-    def _rows_named(self, names: np.ndarray) -> np.ndarray:
-        words = np.ascontiguousarray(names, "S16").view(">u8").reshape(-1, 2).astype(np.uint64)
-        return self.symbols.rows_of(words[:, 0].copy(), words[:, 1].copy())
+        restart.restore(self, newest, history, minutes)
