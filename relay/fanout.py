@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from relay import frames
+from relay.dispatch import Batch, Dispatcher, Room
 from relay.json_frames import to_json
-from relay.outbox import FRAME_BYTES, FRAME_MESSAGES, Outbox
+from relay.outbox import Outbox
 from relay.protocol import Consumer, ServerProtocol
 from relay.ring import Entry, Ring
 from relay.routing import Route
@@ -61,44 +62,6 @@ class Line:
         return min(since, default=None)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Frames scanned together; `ends[i]` is where frame i ends in `data`, offsets ascend by 1."""
-
-    data: bytes
-    spans: np.ndarray
-    ends: np.ndarray
-    first_offset: int
-    watermark_ns: int
-
-    @property
-    def last_offset(self) -> int:
-        return self.first_offset + self.ends.size - 1
-
-    def pieces(self) -> list[tuple[int, int, int]]:
-        """Return (first span, last span, offset told after it) of pieces within frame limits.
-
-        Pieces end where frames end; only a frame over the limits is split, and the pieces before
-        its last one tell the offset of the frame before it.
-        """
-        if self.spans.size <= FRAME_MESSAGES and len(self.data) <= FRAME_BYTES:
-            return [(0, self.spans.size, self.last_offset)]
-        bounds = np.searchsorted(self.spans["end"], self.ends, "right")  # spans up to each frame
-        found, first = [], 0
-        while first < self.spans.size:
-            limit = self.spans["start"][first] + FRAME_BYTES
-            fitting = int(np.searchsorted(self.spans["end"], limit, "right"))
-            last = max(first + 1, min(first + FRAME_MESSAGES, fitting))
-            whole = int(np.searchsorted(bounds, last, "right"))  # frames that end within it
-            if whole and bounds[whole - 1] > first:
-                last = int(bounds[whole - 1])
-            is_end = last == self.spans.size
-            told = self.last_offset if is_end else self.first_offset + whole - 1
-            found.append((first, last, told))
-            first = last
-        return found
-
-
 class Fanout:
     """The relay's heart. Times are arguments: process seconds and market-side nanoseconds.
 
@@ -120,6 +83,10 @@ class Fanout:
         self.counters: Counter[str] = Counter()
         self.upstream_has_clock = False
         self._on_union = on_union
+        self._room = Room()
+        self._live: list[Line] = []  # who is dealt to, by the dispatcher's numbers
+        self._dispatcher: Dispatcher | None = None  # None: routes have changed
+        self._dispatcher_before: Dispatcher | None = None
         self._union: dict[str, list[str]] = {}
         self._prune_at_s: float | None = None
         self._watermark_ns = 0
@@ -139,6 +106,7 @@ class Fanout:
         """Forget a connection; the upstream keeps its subscription for a while."""
         if line in self.lines:
             self.lines.remove(line)
+            self._dispatcher = None
             self._update_union(now_s)
 
     def authenticated(self, line: Line) -> None:
@@ -156,6 +124,7 @@ class Fanout:
     ) -> None:
         """Use a changed subscription from the next frame on, or from the one resumed at."""
         line.route = Route(channels)
+        self._dispatcher = None
         if resume is not None:
             self._resume(line, *resume)
         self.flush_control(line, now_s=now_s)
@@ -200,28 +169,41 @@ class Fanout:
         if not run:
             return
         self._last_frame_s = now_s
-        good, spans = self._scanned(run)
+        good, data, spans = self._scanned(run)
         if not good:
             return
         watermark_ns = self.watermark(now_s=now_s, now_ns=now_ns)
+        first_offset = self.ring.next_offset
         for frame in good:
             self.ring.append(frame, added_s=now_s, watermark_ns=watermark_ns)
-        batch = _batch(good, spans, self.ring.next_offset - len(good), watermark_ns)
         self.counters["frames"] += len(good)
         self.counters["messages"] += spans.size
-        pieces = batch.pieces()
-        for line in self.lines:
-            if line.cursor is None and line.route:
-                _deliver(line, batch, pieces, now_s)
+        batch = Batch(data, spans, _ends(good), first_offset, watermark_ns)
+        dispatcher = self._dispatcher or self._compiled()
+        live = self._live
+        for number, count, body, offset in dispatcher.deal(batch, self._room):
+            line = live[number]
+            line.outbox.put_data(count, body, offset=offset, watermark_ns=watermark_ns, now_s=now_s)
+            line.wake()
 
-    def _scanned(self, run: list[bytes]) -> tuple[list[bytes], np.ndarray]:
-        """Return the well-formed frames and the spans of their joined bytes."""
+    def _compiled(self) -> Dispatcher:
+        """Compile the routes of all who are live."""
+        self._live = [line for line in self.lines if line.cursor is None and line.route]
+        routes = [line.route for line in self._live]
+        self._dispatcher = Dispatcher(routes, self._dispatcher_before)
+        self._dispatcher_before = self._dispatcher
+        return self._dispatcher
+
+    def _scanned(self, run: list[bytes]) -> tuple[list[bytes], bytes, np.ndarray]:
+        """Return the well-formed frames, their joined bytes and the spans of these."""
+        data = b"".join(run)
         try:
-            return run, frames.scan(b"".join(run))
+            return run, data, self._room.scan(data)
         except frames.FrameError:
             good = [frame for frame in run if _is_frame(frame)]
             self.counters["malformed"] += len(run) - len(good)
-            return good, frames.scan(b"".join(good))
+            data = b"".join(good)
+            return good, data, self._room.scan(data)
 
     def _clock(self, frame: bytes, clock_ns: int, now_s: float) -> None:
         self._last_frame_s = now_s
@@ -251,6 +233,8 @@ class Fanout:
             self._replay_entries(line, entries, now_s)
             following = line.cursor + len(entries)
             line.cursor = following if following < self.ring.next_offset else None
+            if line.cursor is None:
+                self._dispatcher = None
         return True
 
     def _replay_entries(self, line: Line, entries: Sequence[Entry], now_s: float) -> None:
@@ -333,22 +317,8 @@ def _is_frame(frame: bytes) -> bool:
     return True
 
 
-def _batch(good: list[bytes], spans: np.ndarray, first_offset: int, watermark_ns: int) -> Batch:
-    ends = np.cumsum([len(frame) for frame in good])
-    return Batch(b"".join(good), spans, ends, first_offset, watermark_ns)
-
-
-def _deliver(
-    line: Line, batch: Batch, pieces: Sequence[tuple[int, int, int]], now_s: float
-) -> None:
-    mask = line.route.mask(batch.spans)
-    for first, last, offset in pieces:
-        count, body = frames.select(batch.data, batch.spans[first:last], mask[first:last])
-        if count:
-            line.outbox.put_data(
-                count, body, offset=offset, watermark_ns=batch.watermark_ns, now_s=now_s
-            )
-            line.wake()
+def _ends(good: Sequence[bytes]) -> np.ndarray:
+    return np.cumsum([len(frame) for frame in good])
 
 
 def _deliver_clock(line: Line, entry: Entry, now_s: float) -> None:
@@ -360,10 +330,17 @@ def _deliver_clock(line: Line, entry: Entry, now_s: float) -> None:
 
 
 def _replay_run(line: Line, run: Sequence[Entry], now_s: float) -> None:
-    if run and line.route:
-        data = [entry.frame for entry in run]
-        batch = _batch(data, frames.scan(b"".join(data)), run[0].offset, run[-1].watermark_ns)
-        _deliver(line, batch, batch.pieces(), now_s)
+    if not run or not line.route:
+        return
+    good = [entry.frame for entry in run]
+    data = b"".join(good)
+    batch = Batch(data, frames.scan(data), _ends(good), run[0].offset, run[-1].watermark_ns)
+    for piece in Dispatcher([line.route]).deal(batch, Room()):
+        line.outbox.put_data(
+            piece.messages, piece.body, offset=piece.offset, watermark_ns=batch.watermark_ns,
+            now_s=now_s,
+        )  # fmt: skip
+        line.wake()
 
 
 def _is_slow(line: Line, now_s: float) -> bool:

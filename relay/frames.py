@@ -33,7 +33,9 @@ __all__ = [
     "encode_message",
     "gather",
     "key_symbol",
+    "octets",
     "quotes",
+    "refusal",
     "scan",
     "select",
     "symbol_key",
@@ -56,38 +58,42 @@ _encoder = msgspec.msgpack.Encoder()
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
-def _octets(buf: Buffer) -> np.ndarray:
+def octets(buf: Buffer) -> np.ndarray:
     """Return `buf` as a read-only contiguous uint8 array without copying it."""
     if isinstance(buf, np.ndarray):
-        octets = np.ascontiguousarray(buf, np.uint8).view()
+        raw = np.ascontiguousarray(buf, np.uint8).view()
     elif len(buf) == 0:
-        octets = np.empty(0, np.uint8)
+        raw = np.empty(0, np.uint8)
     else:
-        octets = np.frombuffer(buf, np.uint8)
-    octets.flags.writeable = False
-    return octets
+        raw = np.frombuffer(buf, np.uint8)
+    raw.flags.writeable = False
+    return raw
 
 
-def _refuse(code: int) -> FrameError:
+def refusal(code: int) -> FrameError:
+    """Return the error for a kernel's negative code."""
     return FrameError(_REASONS.get(code, f"kernel code {code}"))
 
 
-def scan(buf: Buffer) -> np.ndarray:
+def scan(buf: Buffer, *, room: np.ndarray | None = None) -> np.ndarray:
     """Return one SPAN row per message of the frame, or frames back to back, in `buf`.
 
     Rows: byte range in `buf`, kind (character code of a one-letter `T`, CONTROL for a longer one,
     EXTENSION for the extension element, 0 without `T`), symbol words, time in UTC ns (0 = none).
+
+    Args:
+        room: rows to fill, when there are enough of them; the result is a view of these.
     Raises:
         FrameError: the bytes are cut off, not msgpack, or not arrays of maps.
     """
-    octets = _octets(buf)
-    spans = np.empty(octets.size // _BYTES_PER_MESSAGE + 16, SPAN)
-    found = kernels.scan_frames(octets, spans)
+    raw = octets(buf)
+    spans = np.empty(raw.size // _BYTES_PER_MESSAGE + 16, SPAN) if room is None else room
+    found = kernels.scan_frames(raw, spans)
     if found == kernels.TOO_MANY:  # one byte is the smallest message
-        spans = np.empty(octets.size, SPAN)
-        found = kernels.scan_frames(octets, spans)
+        spans = np.empty(raw.size, SPAN)
+        found = kernels.scan_frames(raw, spans)
     if found < 0:
-        raise _refuse(found)
+        raise refusal(found)
     return spans[:found]
 
 
@@ -109,7 +115,7 @@ def gather(
 
 def select(buf: Buffer, spans: np.ndarray, mask: np.ndarray | None = None) -> tuple[int, bytes]:
     """Return how many messages are selected and their bytes back to back; see `gather`."""
-    octets = _octets(buf)
+    raw = octets(buf)
     spans = np.ascontiguousarray(spans)
     if mask is None:
         chosen = _EVERY
@@ -119,11 +125,11 @@ def select(buf: Buffer, spans: np.ndarray, mask: np.ndarray | None = None) -> tu
         return 0, b""
     else:
         chosen = np.ascontiguousarray(mask, np.bool_)
-    count, size = kernels.gathered_size(octets, spans, chosen)
+    count, size = kernels.gathered_size(raw, spans, chosen)
     if count < 0:
-        raise _refuse(count)
+        raise refusal(count)
     out = np.empty(size, np.uint8)
-    kernels.gather_into(octets, spans, chosen, out, 0)
+    kernels.gather_into(raw, spans, chosen, out, 0)
     return count, out.tobytes()
 
 
@@ -135,9 +141,9 @@ def trades(buf: Buffer, spans: np.ndarray) -> np.ndarray:
         FrameError: the spans do not belong to `buf`.
     """
     rows = np.empty(np.count_nonzero(spans["kind"] == TRADE), TRADES)
-    code = column_kernels.trade_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    code = column_kernels.trade_rows(octets(buf), np.ascontiguousarray(spans), rows)
     if code < 0:
-        raise _refuse(code)
+        raise refusal(code)
     return rows
 
 
@@ -148,9 +154,9 @@ def quotes(buf: Buffer, spans: np.ndarray) -> np.ndarray:
         FrameError: the spans do not belong to `buf`.
     """
     rows = np.empty(np.count_nonzero(spans["kind"] == QUOTE), QUOTES)
-    code = column_kernels.quote_rows(_octets(buf), np.ascontiguousarray(spans), rows)
+    code = column_kernels.quote_rows(octets(buf), np.ascontiguousarray(spans), rows)
     if code < 0:
-        raise _refuse(code)
+        raise refusal(code)
     return rows
 
 

@@ -21,15 +21,18 @@ class Route:
 
     Args:
         channels: entries by channel name; unknown channels and empty lists are ignored.
+            Afterwards `ranges` are the same as disjoint ascending [low, high) of symbol words.
     """
 
     def __init__(self, channels: Mapping[str, Iterable[str]]) -> None:
+        self.ranges: dict[str, tuple[tuple[int, int], ...]] = {}
         self._slots = np.full(256, -1, np.int64)
         starts, lows, highs = [0], [], []
         for name, kind in CHANNELS.items():
             ranges = _merged([entry_bounds(entry) for entry in channels.get(name, ())])
             if not ranges:
                 continue
+            self.ranges[name] = tuple(ranges)
             self._slots[ord(kind)] = len(starts) - 1
             lows += [low for low, _ in ranges]
             highs += [high for _, high in ranges]

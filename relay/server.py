@@ -24,6 +24,7 @@ from relay.protocol import (
     Subscribed,
     UpstreamRequested,
 )
+from relay.seats import WRITE_LIMIT, Seat
 from relay.upstream import Upstream
 from relay.wire import EXTENSIONS, MAX_INBOUND_BYTES
 
@@ -63,6 +64,7 @@ class RelayServer:
         self._upstream_keys = upstream_keys
         self._inbound: list[bytes] = []
         self._sockets: dict[int, ServerConnection] = {}
+        self._due: list[Seat] = []
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,6 +83,7 @@ class RelayServer:
             close_timeout=LAST_WORD_S,
             ping_interval=20,
             ping_timeout=30,
+            write_limit=WRITE_LIMIT,
             server_header=None,
         )
         self.port = self._server.sockets[0].getsockname()[1]
@@ -121,10 +124,9 @@ class RelayServer:
         protocol = ServerProtocol(
             codec, self.keys.authenticate, extensions_offered=EXTENSIONS, upstream_control=True
         )
-        ready = asyncio.Event()
-        line = self.fanout.add(protocol, ready.set)
+        seat = Seat(self.fanout, socket, self._cut)
+        line = seat.line = self.fanout.add(protocol, lambda: self._wake(seat))
         self._sockets[id(line)] = socket
-        writer = asyncio.create_task(self._write(line, socket, ready))
         try:
             await self._converse(line, socket, headers.get("APCA-API-KEY-ID"), headers)
         except ConnectionClosed:
@@ -132,7 +134,20 @@ class RelayServer:
         finally:
             self.fanout.remove(line, now_s=time.monotonic())
             self._sockets.pop(id(line), None)
-            writer.cancel()
+            seat.close()
+
+    def _wake(self, seat: Seat) -> None:
+        """Flush this seat before the loop's next turn, with all others that have something."""
+        if not seat.due:
+            if not self._due:
+                asyncio.get_running_loop().call_soon(self._flush)
+            seat.due = True
+            self._due.append(seat)
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        for seat in due:
+            seat.flush()
 
     async def _converse(
         self, line: Line, socket: ServerConnection, key: str | None, headers: object
@@ -177,28 +192,6 @@ class RelayServer:
         if line.consumer is not None:
             facts = {"consumer": line.consumer.id, "role": line.consumer.role}
             logger.info("consumer connected", extra=facts)
-
-    async def _write(self, line: Line, socket: ServerConnection, ready: asyncio.Event) -> None:
-        """Send what waits; while the socket is busy, more gathers into fewer frames."""
-        try:
-            while True:
-                await ready.wait()
-                ready.clear()
-                while await self._send_some(line, socket):
-                    pass
-        except ConnectionClosed:
-            pass
-
-    async def _send_some(self, line: Line, socket: ServerConnection) -> bool:
-        if not self.fanout.replay(line, now_s=time.monotonic()):
-            self._cut(line)
-            return False
-        frames = line.outbox.take()
-        for frame in frames:
-            line.sending_since_s = time.monotonic()
-            await socket.send(frame)
-        line.sending_since_s = None
-        return bool(frames)
 
     async def _say(self, socket: ServerConnection, frames: Iterable[str | bytes]) -> None:
         """Send control frames past the queue; a socket that is stuck is given up."""
@@ -249,6 +242,7 @@ class RelayServer:
     def _route(self) -> None:
         received, self._inbound = self._inbound, []
         self.fanout.receive(received, now_s=time.monotonic(), now_ns=time.time_ns())
+        self._flush()
 
     def _on_upstream_state(self) -> None:
         """Tell every hub; what has arrived before is routed first."""

@@ -5,6 +5,7 @@ import json
 import signal
 from typing import Any
 
+import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -41,7 +42,7 @@ class Command(BaseCommand):
             if topic == "keys":
                 self._keys(options)
             else:
-                asyncio.run(self._serve(options))
+                uvloop.run(self._serve(options))
         except keys.KeyFileError as exc:
             raise CommandError(str(exc)) from exc
         except OSError as exc:
