@@ -78,5 +78,13 @@ def _work(hub: "Coordinator") -> int | None:
     hub.flow.act()
     hub.flow.until_settled()
     if hub.trader.busy or not hub.shard_desk.quiet:
-        hub.pump(hub.shard_desk.watch)
+        _tell_the_watchers(hub)
     return hub.flow.wake_ns()
+
+
+def _tell_the_watchers(hub: "Coordinator") -> None:
+    """Wait until every owner knows its positions; one that died first needs its letters again."""
+    while not hub.pump(hub.shard_desk.watch, LATE_S):
+        hub.say_waiting("waiting for shards to confirm what they watch")
+        hub.shard_desk.look_after()
+        hub.shard_desk.assign_where_owed()

@@ -1,0 +1,160 @@
+"""What goes wrong in mid-tape costs nothing: the run waits, goes on and ends with the same hashes."""
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.stack import finish, replay, run, start
+
+pytestmark = [pytest.mark.tape, pytest.mark.slow, pytest.mark.timeout(600)]
+QUIET = ("--profile", "quiet", "--speed", "max", "--until-end", "--json")
+MID_TAPE_ROUNDS = 100
+
+
+@pytest.fixture(scope="module")
+def tape(imported_tape):
+    return imported_tape(("AIG", "BAC", "IBM", "SPY"), "20131007", ("10:00", "10:20"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tape, tmp_path_factory):
+    done = replay(tmp_path_factory.mktemp("undisturbed"), tape, "--shards", "2")
+    assert done.code == 0, done.stderr[-3000:]
+    return done.summary
+
+
+def rounds_done(home: Path) -> int:
+    path = home / "tradeplane.sqlite3"
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            return database.execute("select count(*) from execution_round").fetchone()[0]
+    except sqlite3.OperationalError:  # not migrated yet
+        return 0
+
+
+def child_pid(parent: int, *words: str) -> int:
+    """Return the id of the child process whose command line ends with these words."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            line = (stat.parent / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if int(fields[1]) == parent and all(word in line for word in words):
+            return int(stat.parent.name)
+    raise AssertionError(f"no child {words} of {parent}")
+
+
+def wait_until(fact: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
+
+
+def started_mid_tape(home: Path, tape: Path):
+    process = start(home, "--tape", str(tape), "--shards", "2", *QUIET)
+    wait_until(lambda: rounds_done(home) >= MID_TAPE_ROUNDS, "the middle of the tape")
+    return process
+
+
+@pytest.mark.parametrize(
+    "role", [("shard", "--id", "1"), ("hub",), ("relay",)], ids=["shard", "hub", "relay"]
+)
+def test_a_role_killed_in_mid_tape_comes_back_and_nothing_is_lost(
+    undisturbed, tape, tmp_path, role
+):
+    process = started_mid_tape(tmp_path, tape)
+    os.kill(child_pid(process.pid, *role), signal.SIGKILL)
+    done = finish(process)
+
+    assert done.code == 0, done.stderr[-3000:]
+    assert done.summary["hashes"] == undisturbed["hashes"]
+    assert done.summary["trades"] == undisturbed["trades"]
+    assert done.summary["invariants"]["broken"] == []
+    assert done.summary["books_ok"] is True
+
+
+def test_a_dead_venue_ends_the_run_with_one_clear_line(tape, tmp_path):
+    process = started_mid_tape(tmp_path, tape)
+    os.kill(child_pid(process.pid, "venue"), signal.SIGKILL)
+    done = finish(process)
+
+    assert done.code == 1
+    assert "venue" in done.last_word
+    assert "Traceback" not in done.last_word
+
+
+def test_a_stopped_venue_blocks_visibly_and_the_run_goes_on_when_it_is_back(
+    undisturbed, tape, tmp_path
+):
+    process = started_mid_tape(tmp_path, tape)
+    venue = child_pid(process.pid, "venue")
+    os.kill(venue, signal.SIGSTOP)
+    before = rounds_done(tmp_path)
+    time.sleep(6)  # longer than every broker time-out: the silence itself is the event
+    assert rounds_done(tmp_path) - before <= 2
+    os.kill(venue, signal.SIGCONT)
+    done = finish(process)
+
+    assert done.code == 0, done.stderr[-3000:]
+    assert done.summary["hashes"]["buckets"] == undisturbed["hashes"]["buckets"]
+    assert done.summary["invariants"]["broken"] == []
+
+
+def test_a_wrong_relay_key_blocks_until_it_is_right_again(undisturbed, tape, tmp_path):
+    process = started_mid_tape(tmp_path, tape)
+    keys = tmp_path / "relay" / "keys.json"
+    right = keys.read_text()
+    wrong = [key for key in json.loads(right) if key["role"] != "shard"]
+    _replace(keys, json.dumps(wrong))
+    os.kill(child_pid(process.pid, "shard", "--id", "1"), signal.SIGKILL)
+    log = tmp_path / "logs" / "shard-1.log"
+    wait_until(lambda: "refused" in log.read_text(), "the shard to say that it is refused")
+    _replace(keys, right)
+    done = finish(process)
+
+    assert done.code == 0, done.stderr[-3000:]
+    assert done.summary["hashes"] == undisturbed["hashes"]
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def test_a_tape_cut_short_ends_with_the_line_that_says_where(tape, tmp_path):
+    short = tmp_path / "short.tape"
+    short.write_bytes(tape.read_bytes()[: tape.stat().st_size * 2 // 3])
+    done = run(tmp_path / "home", "--tape", str(short), *QUIET)
+
+    assert done.code == 1
+    assert "short.tape" in done.last_word
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--tape", "nowhere.tape"), "nowhere.tape"),
+        (("--set", "fast_perod=5"), "fast_period"),
+        (("--set", "fast_period=50"), "slow_period"),
+        (("--profile", "loud"), "loud"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_starts(tmp_path, arguments, word):
+    done = run(tmp_path, *arguments)
+
+    assert done.code in (1, 2)
+    assert word in done.last_word
+    assert not (tmp_path / "logs").exists()
