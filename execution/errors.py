@@ -5,7 +5,8 @@ ExecutionError
 ├── LeaseLost            another hub holds the lease: stop writing, leave
 ├── StepBlocked(reason)  a start-up step cannot go on yet: show it, retry with back-off
 ├── Stopping             the hub is asked to stop while it waits for something
-└── RunFailed(reason)    the run cannot reach its end: record it, leave
+├── RunFailed(reason)    the run cannot reach its end: record it, leave
+└── SwitchMoved          the kill switch is at another level than was meant: show it
 
 What a broker call may raise (`Refused`, `OutcomeUnknown`) stands in `brokers/port.py`; an illegal
 move of an order or a trade is `domain.orders.IllegalTransition`.
@@ -40,3 +41,7 @@ class Stopping(ExecutionError):
 
 class RunFailed(ExecutionError):
     pass
+
+
+class SwitchMoved(ExecutionError):
+    """Somebody turned the kill switch between a person's look and their reset."""

@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "ninja",  # its docs page and the scripts of it
     "relay",
     "signals",
     "shards",
@@ -135,6 +136,18 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS_STATE_URL], "prefix": "pages"},
     }
 }
+
+CACHES = {
+    "default": {  # counts of API requests, nothing that anyone would miss
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_STATE_URL,
+        "KEY_PREFIX": "web",
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+    },
+    "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+#: Requests a minute: of one caller, and from one address without a valid key.
+API_RATES = {"read": 300, "write": 30, "kill": 60, "anonymous": 30}
 
 # --- roles find each other -----------------------------------------------------------------------
 RELAY_URL = env.str("RELAY_URL", default="ws://127.0.0.1:8765/v2/sip")

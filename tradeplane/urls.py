@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from tradeplane.pages.views import status
 
@@ -14,5 +14,6 @@ urlpatterns = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
+    path("api/", include("tradeplane.api.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
+from execution.errors import SwitchMoved
 from execution.models import KillSwitch, Run, RunState, StartupStep
 
 LEVELS = ("none", "pause", "cancel_entries", "flatten", "freeze")
@@ -64,4 +65,27 @@ def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
         raise ValueError(f"no such level: {level} (there are {', '.join(LEVELS)})")
     if not reason.strip():
         raise ValueError("turning the kill switch needs a reason")
-    return KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
+    with transaction.atomic():
+        _locked_switch()
+        return KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
+
+
+def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch:
+    """End the level that the caller looked at: a stop that came since is not undone.
+
+    Raises:
+        SwitchMoved: the switch is at another level.
+        ValueError: no reason given.
+    """
+    with transaction.atomic():
+        newest = _locked_switch()
+        level = newest.level if newest is not None else "none"
+        if level != from_level or level == "none":
+            raise SwitchMoved(f"the kill switch is at {level}, not at {from_level}")
+        return set_kill_switch(level="none", reason=reason, actor=actor)
+
+
+def _locked_switch() -> KillSwitch | None:
+    """Lock the newest row and return what is newest then: turns come one after the other."""
+    KillSwitch.objects.select_for_update().first()
+    return KillSwitch.objects.first()

@@ -1,0 +1,357 @@
+"""What goes in and out. Money is text with its decimals; `*_ns` are UTC nanoseconds as integers."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import BeforeValidator, ConfigDict, Field
+
+LIMIT_DEFAULT, LIMIT_MAX = 50, 500
+ID_MAX = 2**53
+
+
+def _plain(value: object) -> object:
+    return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+Money = Annotated[
+    str, BeforeValidator(_plain), Field(pattern=r"^-?\d+(\.\d+)?$", examples=["13.930000"])
+]
+Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9./-]{1,16}$", examples=["AIG"])]
+RunId = Annotated[str, Field(pattern=r"^[!-~]{1,40}$", description="default: the newest run")]
+Id = Annotated[int, Field(ge=1, le=ID_MAX)]
+Version = Annotated[int, Field(ge=0, le=ID_MAX)]
+#: One line of text from a person; no control characters, which would forge lines of a log.
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+Outcome = Literal["fired", "not_fired", "shadow"]
+
+
+class Strict(Schema):
+    """A body: a name that is not known is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- what may be asked ---------------------------------------------------------------------------
+
+
+class PageAsked(Schema):
+    """Newest first; `before` is the `next` of the page before."""
+
+    limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
+    before: Id | None = None
+
+
+class HistoryAsked(Schema):
+    limit: int = Field(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX)
+
+
+class OfRun(PageAsked):
+    run: RunId | None = None
+    symbol: Symbol | None = None
+
+
+class DecisionsAsked(OfRun):
+    k: int | None = Field(None, ge=0, le=ID_MAX, description="bucket number: ts_ns // 5e9")
+    outcome: Outcome | None = None
+
+
+class TradesAsked(OfRun):
+    state: str | None = Field(None, pattern=r"^[a-z_]{1,20}$")
+    day: date | None = None
+
+
+class OrdersAsked(OfRun):
+    status: str | None = Field(None, pattern=r"^[a-z_]{1,20}$")
+    trade: Id | None = None
+
+
+class LedgerAsked(PageAsked):
+    account: Id | None = Field(None, description="default: the account of the newest run")
+    symbol: Symbol | None = None
+    ledger: str | None = Field(None, pattern=r"^[a-z_]{1,16}$")
+    kind: str | None = Field(None, pattern=r"^[a-z_]{1,16}$")
+    day: date | None = None
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+class RoundOut(Schema):
+    k: int
+    state: str
+    closed_ns: int
+    n_symbols: int
+    n_candidates: int
+    n_shadow: int
+    coverage: float
+    flags: list[Any]
+
+
+class StepOut(Schema):
+    name: str
+    state: str
+    reason: str
+    at: datetime
+
+
+class TodayOut(Schema):
+    trades: int
+    take_profits: int
+    consecutive_losses: int
+    realized: Money
+
+
+class StatusOut(Schema):
+    run: str | None
+    state: str = Field(description="off, starting, running, ended or failed")
+    mode: str | None
+    account_number: str | None
+    day: date | None
+    market_ns: int
+    kill_switch: str
+    parameters_version: int = Field(description="active; a run takes it two buckets later")
+    run_parameters_version: int | None
+    blocked_by: list[str] = Field(description="what keeps entries off until the day is over")
+    round: RoundOut | None
+    startup: list[StepOut]
+    today: TodayOut | None
+    shards: dict[str, dict[str, str]] | None = Field(
+        description="their own words by number; null when Redis does not answer"
+    )
+
+
+# --- decisions, trades, orders -------------------------------------------------------------------
+
+
+class GateOut(Schema):
+    id: str
+    text: str
+
+
+class CandidateOut(Schema):
+    symbol: str
+    candidate_id: str
+    k: int
+    outcome: str
+    reason: str
+    shadow: bool
+    streak: int
+    rank: int | None
+    score: float | None
+    held_back_by: list[GateOut]
+    features: dict[str, float | int | None]
+
+
+class CandidatesOut(Schema):
+    k: int | None = Field(description="the newest bucket that had any")
+    items: list[CandidateOut]
+
+
+class DecisionOut(Schema):
+    id: int
+    run_id: str
+    k: int
+    symbol: str
+    candidate_id: str
+    outcome: str
+    primary_reason: str
+    shadow: bool
+    streak: int
+    rank: int | None
+    score: float | None
+
+
+class DecisionDetail(DecisionOut):
+    record: dict[str, Any] = Field(description="every gate, figure and plan, as decided")
+
+
+class Decisions(Schema):
+    items: list[DecisionOut]
+    next: int | None
+
+
+class TradeOut(Schema):
+    id: int
+    run_id: str
+    account_number: str
+    day: date
+    slot: int
+    symbol: str
+    state: str
+    k: int
+    candidate_id: str
+    score: float
+    quantity: int
+    limit: Money
+    take_profit: Money
+    stop_loss: Money
+    filled_quantity: int
+    entry_value: Money
+    exit_quantity: int
+    exit_value: Money
+    realized_pnl: Money
+    parameters_version: int
+    reserved_ns: int
+    opened_ns: int | None
+    protected_ns: int | None
+    naked_ns: int
+    exit_reason: str
+    closed_ns: int | None
+
+
+class Trades(Schema):
+    items: list[TradeOut]
+    next: int | None
+
+
+class OrderOut(Schema):
+    id: int
+    run_id: str
+    trade_id: int
+    parent_id: int | None
+    purpose: str = Field(description="e entry, tp and sl legs, o protection, x exit, f flatten")
+    client_order_id: str
+    broker_id: str | None
+    symbol: str
+    side: str
+    type: str
+    quantity: int
+    filled_quantity: int
+    filled_value: Money
+    limit: Money | None
+    stop: Money | None
+    take_profit: Money | None
+    stop_loss: Money | None
+    time_in_force: str
+    status: str
+    venue_status: str
+    reason: str
+    created_ns: int
+    sent_ns: int | None
+    terminal_ns: int | None
+
+
+class Orders(Schema):
+    items: list[OrderOut]
+    next: int | None
+
+
+# --- books ---------------------------------------------------------------------------------------
+
+
+class AccountOut(Schema):
+    id: int
+    number: str
+    run_id: str
+    mode: str
+    opened_on: date
+    closed_through: date | None
+
+
+class AccountDetail(AccountOut):
+    cash: Money
+    realized: Money
+    fees: Money
+    positions: int
+
+
+class Accounts(Schema):
+    items: list[AccountOut]
+    next: int | None
+
+
+class PositionOut(Schema):
+    symbol: str
+    quantity: int
+    cost: Money
+    average_price: Money
+
+
+class Positions(Schema):
+    account: int | None
+    items: list[PositionOut]
+
+
+class PostingOut(Schema):
+    id: int
+    entry_id: int
+    source_key: str
+    kind: str
+    occurred_ns: int
+    session_date: date
+    ledger: str
+    symbol: str
+    amount_usd: Money
+    quantity: int
+    order_ref: str
+    reason: str
+    reverses_id: int | None
+
+
+class Ledger(Schema):
+    items: list[PostingOut]
+    next: int | None
+
+
+# --- parameters and kill switch ------------------------------------------------------------------
+
+
+class ParametersOut(Schema):
+    version: int
+    values: dict[str, Any]
+
+
+class ParameterOut(Schema):
+    name: str
+    kind: str
+    unit: str
+    default: Any
+    low: float | None
+    high: float | None
+    choices: list[str]
+    group: str
+    help: str
+
+
+class ChangeOut(Schema):
+    version: int
+    base: int
+    author: str
+    comment: str
+    saved_at: datetime
+    changed: dict[str, tuple[Any, Any]] = Field(description="name → [old, new]")
+
+
+class ParametersIn(Strict):
+    """Either `values` (every name) or `changes` (names that differ); saved as one whole set."""
+
+    base_version: int = Field(ge=0, le=ID_MAX, description="the active version you started from")
+    reason: Line = Field(max_length=300)
+    values: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = None
+
+
+class SavedOut(Schema):
+    version: int
+    advice: list[str] = Field(description="allowed, but perhaps not meant")
+
+
+class SwitchOut(Schema):
+    level: str
+    reason: str
+    actor: str
+    at: datetime | None
+
+
+class SwitchIn(Strict):
+    level: Literal["pause", "cancel_entries", "flatten", "freeze"]
+    reason: Line = Field(max_length=200)
+
+
+class ResetIn(Strict):
+    """`from_level` is the level you mean to end: a switch that moved since is not reset."""
+
+    from_level: Literal["pause", "cancel_entries", "flatten", "freeze"]
+    reason: Line = Field(min_length=10, max_length=200, description="typed by a person")
