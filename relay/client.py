@@ -7,6 +7,7 @@ when the server can replay (`frame` and `resume` extensions).
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -48,6 +49,7 @@ class RelayClient:
             wanted subscription is acknowledged), lost, refused, closed.
         retry_refused_s: pause after a refused key; None ends `run` in state refused.
         compression: offer permessage-deflate (towards a distant venue).
+        ca_file: for wss, certificates to trust instead of the system's.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RelayClient:
         on_state: Callable[[str, str], None],
         retry_refused_s: float | None = 5.0,
         compression: bool = False,
+        ca_file: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.url = url
@@ -72,6 +75,8 @@ class RelayClient:
         self._on_state = on_state
         self._retry_refused_s = retry_refused_s
         self._compression = "deflate" if compression else None
+        secure = url.startswith("wss:")
+        self._tls = ssl.create_default_context(cafile=ca_file) if secure else None
         self._rng = rng or random.Random()
         self._asked: dict[str, frozenset[str]] = {}  # of this connection
         self._position: tuple[int, int] | None = None
@@ -187,6 +192,7 @@ class RelayClient:
                 DirectConnection, on_message=self._take, max_bytes=MAX_MESSAGE_BYTES
             ),  # type: ignore[arg-type]
             max_size=MAX_MESSAGE_BYTES,
+            ssl=self._tls,
             open_timeout=10,
             close_timeout=1,
             ping_interval=10,

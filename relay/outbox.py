@@ -46,6 +46,7 @@ class Outbox:
         self._sent_offset = last_offset
         self.queued_offset = last_offset
         self.size_bytes = 0
+        self.sent_messages = 0
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -118,6 +119,7 @@ class Outbox:
             bodies.append(last.body)
             count += last.messages
             size += len(last.body)
+        self.sent_messages += count
         return self._convert(self._frame(count, bodies, last))
 
     def _frame(self, count: int, bodies: list[bytes], last: _Item) -> bytes:

@@ -9,6 +9,7 @@ Data frames do not pass through here: they are bytes all the way. The client's s
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from relay.symbols import covers
 from relay.wire import (
     CLOSE_POLICY,
     CLOSE_REVOKED,
@@ -186,11 +187,18 @@ class ServerProtocol:
         if self.consumer is None:
             raise RequestRefused(401)
         channels = requested_channels(message, patterns="prefix" in self.extensions)
+        if subscribe and not self._within(channels):
+            raise RequestRefused(411)
         resume = self._resume(message) if subscribe else None
         change = self.subscription.add if subscribe else self.subscription.remove
         change(channels)
         self.send(self.subscription.acknowledgment())
         return [Subscribed(channels=self.subscription.channels, resume=resume)]
+
+    def _within(self, channels: Mapping[str, Iterable[str]]) -> bool:
+        """Say whether the key may have all of these symbols."""
+        allowed = self.consumer.ranges if self.consumer else ()
+        return all(covers(allowed, entry) for entries in channels.values() for entry in entries)
 
     def _resume(self, message: Message) -> tuple[int, int] | None:
         wanted = message.get("resume")

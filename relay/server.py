@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from relay.fanout import Fanout, Line
+from relay.gate import Bucket, Gate
+from relay.guard import GuardedConnection
 from relay.keys import KeyStore
+from relay.metrics import CONTENT_TYPE, metrics_text
 from relay.protocol import (
     CLOSE_REVOKED,
     CLOSE_SLOW,
@@ -25,8 +30,8 @@ from relay.protocol import (
     UpstreamRequested,
 )
 from relay.seats import WRITE_LIMIT, Seat
-from relay.upstream import Upstream
-from relay.wire import EXTENSIONS, MAX_INBOUND_BYTES
+from relay.upstream import LOOPBACK, Upstream
+from relay.wire import CLOSE_CHATTY, EXTENSIONS, MAX_INBOUND_BYTES
 
 logger = logging.getLogger(__name__)
 AUTH_TIMEOUT_S = 10.0
@@ -34,6 +39,7 @@ HEARTBEAT_S = 0.25
 KEYS_CHECK_S = 1.0
 CONNECTIONS_MAX = 128
 LAST_WORD_S = 1.0
+REQUESTS = (200, 10)  # burst, per second
 
 
 class RelayServer:
@@ -53,6 +59,7 @@ class RelayServer:
         home: Path | str,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.feed = urlsplit(upstream_url).path.rstrip("/").rpartition("/")[2] or "sip"
         self.host, self.port = host, port
@@ -62,6 +69,10 @@ class RelayServer:
             upstream_url, on_frame=self._on_upstream_frame, on_state=self._on_upstream_state
         )
         self._upstream_keys = upstream_keys
+        self._tls = tls
+        self._gate = Gate()
+        self._loop_lag_s = 0.0
+        self._heard_s: float | None = None  # the upstream, at last
         self._inbound: list[bytes] = []
         self._sockets: dict[int, ServerConnection] = {}
         self._due: list[Seat] = []
@@ -70,14 +81,19 @@ class RelayServer:
 
     @property
     def url(self) -> str:
-        return f"ws://{self.host}:{self.port}/v2/{self.feed}"
+        scheme = "wss" if self._tls else "ws"
+        return f"{scheme}://{self.host}:{self.port}/v2/{self.feed}"
 
     async def __aenter__(self) -> "RelayServer":
         self._server = await serve(
             self._serve_consumer,
             self.host,
             self.port,
-            process_request=self._check_path,
+            process_request=self._check_request,
+            create_connection=partial(
+                GuardedConnection, gate=self._gate, on_refused=self._note_refused
+            ),  # type: ignore[arg-type]
+            ssl=self._tls,
             compression=None,
             max_size=MAX_INBOUND_BYTES,
             close_timeout=LAST_WORD_S,
@@ -112,11 +128,36 @@ class RelayServer:
 
     # --- consumers -------------------------------------------------------------------------------
 
-    def _check_path(self, socket: ServerConnection, request: Request) -> Response | None:
+    def _check_request(self, socket: ServerConnection, request: Request) -> Response | None:
         path = urlsplit(request.path).path
+        if "Origin" in request.headers:
+            return socket.respond(HTTPStatus.FORBIDDEN, "no browsers here\n")
+        if path == "/metrics":
+            return self._metrics(socket)
         if path.rstrip("/").replace("//", "/") == f"/v2/{self.feed}":
             return None
         return socket.respond(HTTPStatus.NOT_FOUND, f"this relay serves /v2/{self.feed}\n")
+
+    def _metrics(self, socket: ServerConnection) -> Response:
+        if socket.remote_address[0] not in LOOPBACK:
+            return socket.respond(HTTPStatus.FORBIDDEN, "metrics are for this machine\n")
+        now_s = time.monotonic()
+        answer = socket.respond(
+            HTTPStatus.OK,
+            metrics_text(
+                self.fanout,
+                now_s=now_s,
+                state=self.upstream.state,
+                age_s=now_s - self._heard_s if self._heard_s is not None else None,
+                loop_lag_s=self._loop_lag_s,
+            ),
+        )
+        del answer.headers["Content-Type"]
+        answer.headers["Content-Type"] = CONTENT_TYPE
+        return answer
+
+    def _note_refused(self) -> None:
+        self.fanout.counters["refused"] += 1
 
     async def _serve_consumer(self, socket: ServerConnection) -> None:
         headers = socket.request.headers if socket.request else {}
@@ -164,8 +205,13 @@ class RelayServer:
                     await self._handle(line, socket, line.protocol.receive(await socket.recv()))
         except TimeoutError:
             await self._handle(line, socket, line.protocol.auth_timed_out())
+        talk = Bucket(burst=REQUESTS[0], per_second=REQUESTS[1], now_s=time.monotonic())
         while not line.protocol.closed:
-            await self._handle(line, socket, line.protocol.receive(await socket.recv()))
+            request = await socket.recv()
+            if not talk.take(1, now_s=time.monotonic()):
+                self.fanout.counters["refused"] += 1
+                return await socket.close(CLOSE_CHATTY, "too many requests")
+            await self._handle(line, socket, line.protocol.receive(request))
         return None
 
     async def _handle(
@@ -175,6 +221,8 @@ class RelayServer:
         for event in events:
             if isinstance(event, Authenticated):
                 self._greet(line)
+                if isinstance(socket, GuardedConnection):
+                    socket.authenticated()
             elif isinstance(event, Subscribed):
                 self.fanout.subscribed(line, event.channels, event.resume, now_s=now_s)
                 self._open_by_ourselves()
@@ -241,7 +289,8 @@ class RelayServer:
 
     def _route(self) -> None:
         received, self._inbound = self._inbound, []
-        self.fanout.receive(received, now_s=time.monotonic(), now_ns=time.time_ns())
+        self._heard_s = time.monotonic()
+        self.fanout.receive(received, now_s=self._heard_s, now_ns=time.time_ns())
         self._flush()
 
     def _on_upstream_state(self) -> None:
@@ -259,8 +308,10 @@ class RelayServer:
 
     async def _tick(self) -> None:
         while True:
+            due_s = time.monotonic() + HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
             now_s = time.monotonic()
+            self._loop_lag_s = max(now_s - due_s, 0.95 * self._loop_lag_s)  # fades in some seconds
             self.fanout.heartbeat(now_s=now_s, now_ns=time.time_ns())
             for line in self.fanout.slow_lines(now_s=now_s):
                 self._cut(line)

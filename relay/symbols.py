@@ -6,6 +6,7 @@ Every entry is a half-open range of symbol words: a symbol `AAPL`, a prefix `BR*
 
 import re
 import struct
+from collections.abc import Iterable
 
 MAX_SYMBOL_BYTES = 16
 #: Channels in the order of the venue's acknowledgment, with the kind each one carries.
@@ -58,6 +59,18 @@ def entry_bounds(entry: str) -> tuple[int, int]:
         return low, low + (1 << 8 * (16 - len(prefix)))
     from_symbol, to_symbol = entry[1:-1].split(",")
     return _words(from_symbol), _words(to_symbol) if to_symbol else END
+
+
+def covers(allowed: Iterable[str], entry: str) -> bool:
+    """Say whether `entry` lies wholly within what is allowed; nothing named means everything."""
+    spans = sorted(entry_bounds(one) for one in allowed)
+    if not spans:
+        return True
+    low, high = entry_bounds(entry)
+    for first, last in spans:
+        if first <= low < last:
+            low = last
+    return low >= high
 
 
 def _words(text: str) -> int:

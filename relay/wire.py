@@ -25,7 +25,7 @@ ERRORS = {
     411: "insufficient scope",
     500: "internal error",
 }
-CLOSE_POLICY, CLOSE_SLOW, CLOSE_REVOKED = 1008, 4408, 4401
+CLOSE_POLICY, CLOSE_SLOW, CLOSE_REVOKED, CLOSE_CHATTY = 1008, 4408, 4401, 4429
 Message = dict[str, object]
 Wire = str | bytes
 
@@ -44,11 +44,12 @@ class RemoteProtocolError(ProtocolError):
 
 @dataclass(frozen=True, kw_only=True)
 class Consumer:
-    """Who is on the other side: `role` is shard, hub or client."""
+    """Who is on the other side: `role` is shard, hub or client; no `ranges` means every symbol."""
 
     id: str
     role: str = "client"
     name: str = ""
+    ranges: tuple[str, ...] = ()
 
 
 def encode_control(message: Mapping[str, object], codec: str) -> Wire:

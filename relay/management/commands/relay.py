@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import ssl
+import time
 from typing import Any
 
 import uvloop
@@ -24,6 +26,8 @@ class Command(BaseCommand):
         parser.add_argument("--upstream", default=settings.RELAY_UPSTREAM_URL or DEFAULT_UPSTREAM)
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
+        parser.add_argument("--tls-cert", help="certificate chain (PEM); with --tls-key: wss only")
+        parser.add_argument("--tls-key")
         parser.add_argument(
             "--json-status", action="store_true", help="one JSON line every five seconds"
         )
@@ -34,8 +38,12 @@ class Command(BaseCommand):
         add = actions.add_parser("add", help="make a key; its secret is shown once")
         add.add_argument("--role", choices=keys.ROLES, default="client")
         add.add_argument("--name", default="")
+        add.add_argument("--range", action="append", default=[], help="AAPL, BR*, [A,AN) or *")
         actions.add_parser("list")
-        actions.add_parser("revoke").add_argument("id")
+        actions.add_parser("revoke", help="ends its connections, too").add_argument("id")
+        rotate = actions.add_parser("rotate", help="a new secret; the old one stays good a while")
+        rotate.add_argument("id")
+        rotate.add_argument("--grace-hours", type=float, default=24.0)
 
     def handle(self, *args: Any, topic: str | None, **options: Any) -> None:
         try:
@@ -52,14 +60,21 @@ class Command(BaseCommand):
     def _keys(self, options: dict[str, Any]) -> None:
         home = settings.RELAY_HOME
         if options["action"] == "add":
-            key_id, secret = keys.add_key(home, role=options["role"], name=options["name"])
+            key_id, secret = keys.add_key(
+                home, role=options["role"], name=options["name"], ranges=options["range"]
+            )
             self.stdout.write(f"key {key_id}\nsecret {secret}")
+        elif options["action"] == "rotate":
+            grace_s = options["grace_hours"] * 3600
+            secret = keys.rotate(home, options["id"], now_s=time.time(), grace_s=grace_s)
+            self.stdout.write(f"key {options['id']}\nsecret {secret}")
         elif options["action"] == "revoke":
             keys.revoke(home, options["id"])
             self.stdout.write(f"{options['id']} revoked")
         else:
             for key in keys.list_keys(home):
-                self.stdout.write(f"{key.id}  {key.role:6}  {key.name}")
+                bound = " ".join(key.ranges)
+                self.stdout.write(f"{key.id}  {key.role:6}  {key.name}  {bound}".rstrip())
 
     async def _serve(self, options: dict[str, Any]) -> None:
         frames.warm()
@@ -73,6 +88,7 @@ class Command(BaseCommand):
             home=settings.RELAY_HOME,
             host=options["host"],
             port=options["port"],
+            tls=_tls(options["tls_cert"], options["tls_key"]),
         )
         status = asyncio.create_task(self._status(server)) if options["json_status"] else None
         await run_relay(server, stop=stop, on_ready=lambda: self._ready(server))
@@ -88,3 +104,15 @@ class Command(BaseCommand):
             await asyncio.sleep(STATUS_S)
             self.stdout.write(json.dumps(server.status()))
             self.stdout.flush()
+
+
+def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    if not certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as exc:
+        raise CommandError(f"cannot use {certificate}: {exc}") from exc
+    return context

@@ -272,9 +272,8 @@ def _print(result: dict[str, Any], *, as_json: bool) -> None:
         return
     for part in ("figures", "ratios", "machine"):
         for name, value in result[part].items():
-            sys.stdout.write(
-                f"{name:28} {value:>14,}\n" if _is_number(value) else f"{name:28} {value}\n"
-            )
+            shown = f"{value:>14,}" if isinstance(value, int | float) else value
+            sys.stdout.write(f"{name:28} {shown}\n")
 
 
 def _note(text: str) -> None:

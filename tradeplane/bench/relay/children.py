@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from relay import keys
+from tradeplane.runtime.environment import base_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWER_S = 60.0
@@ -26,7 +27,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 - our own modules
             [sys.executable, *command],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env=base_environment(env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -41,7 +42,8 @@ class Child:
         return found
 
     def answer(self) -> dict[str, Any]:
-        return json.loads(self.line())
+        found: dict[str, Any] = json.loads(self.line())
+        return found
 
     def tell(self, **message: object) -> None:
         told = _open(self.process.stdin)

@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
@@ -79,7 +80,7 @@ class Feed:
             raise RuntimeError("nobody subscribed")
         piece = self._tape.data[self._tape.bounds[start] : self._tape.bounds[end]]
         with socket.protocol_mutex:  # a pong must not land inside a frame
-            socket.socket.sendall(memoryview(piece))
+            socket.socket.sendall(piece.data)
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
             _say(feed.pace(told["seconds"], told["per_s"]))
 
 
-def _say(answer: dict[str, object]) -> None:
+def _say(answer: Mapping[str, object]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

@@ -41,8 +41,8 @@ def a_tape(*, frames_count: int, messages: int, seed: int = 1) -> Tape:
             letters[names[pick][0]] += 1
         payload = frames.encode_array(encoded)
         framed = server_frame(payload)
-        ends = at + len(framed) - len(payload) + len(frames.array_header(messages))
-        ends = ends + np.cumsum([len(one) for one in encoded])
+        begin = at + len(framed) - len(payload) + len(frames.array_header(messages))
+        ends = begin + np.cumsum([len(one) for one in encoded])
         stamps.append(ends - 8)  # the time is the last value of a trade
         parts.append(framed)
         at += len(framed)

@@ -65,11 +65,11 @@ class Reencoder:
             protocol = ClientProtocol("K", "S")
             while protocol.state is not ClientState.LIVE:
                 protocol.receive(_binary(await socket.recv()))
-                for frame in protocol.frames_to_send():
-                    await socket.send(frame)
+                for request in protocol.frames_to_send():
+                    await socket.send(request)
             protocol.change({}, {"trades": ["*"]})
-            for frame in protocol.frames_to_send():
-                await socket.send(frame)
+            for request in protocol.frames_to_send():
+                await socket.send(request)
             await socket.recv()
             async for frame in socket:
                 await self._forward(_binary(frame))
