@@ -18,7 +18,7 @@ import msgspec
 import redis
 
 from relay.client import RelayClient
-from shards import mailbox
+from shards import mailbox, warm
 from shards.assignment import Assignment, assignment_of
 from shards.blobs import Kept
 from shards.duty import Duty
@@ -215,6 +215,7 @@ class ShardResident:
     async def _take_up(self, new: Assignment) -> None:
         self.state = "loading"
         await self._hang_up()
+        await asyncio.to_thread(warm)  # no stop of a tape should wait for a compiler
         old, self._duty = self._duty, None
         if old is not None:
             old.close()
