@@ -4,16 +4,14 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from tradeplane.pages.views import status
-
 urlpatterns = [
-    path("", status, name="status"),
+    path("", include("tradeplane.pages.urls")),
     path(
         "login/",
         LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),
         name="login",
     ),
     path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
-    path("api/", include("tradeplane.api.urls")),
+    path("", include("tradeplane.api.urls")),
     path("admin/", admin.site.urls),
 ]

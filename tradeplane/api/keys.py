@@ -76,8 +76,9 @@ def revoke_key(*, key_id: int, by: User, now: datetime) -> ApiKey:
 
 
 def live_keys(now: datetime) -> QuerySet[ApiKey]:
-    """Return the keys that open something."""
-    return ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+    """Return the keys that open something; those of somebody who left do not."""
+    mortal = Q(expires_at=None) | Q(expires_at__gt=now)
+    return ApiKey.objects.filter(mortal, revoked_at=None, owner__is_active=True)
 
 
 def recognized(token: str, now: datetime) -> ApiKey | None:
