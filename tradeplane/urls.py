@@ -4,8 +4,10 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+from tradeplane.pages.views import status
+
 urlpatterns = [
-    path("", include("tradeplane.pages.urls")),
+    path("", status, name="status"),
     path(
         "login/",
         LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),
