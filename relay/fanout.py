@@ -13,6 +13,7 @@ import numpy as np
 
 from relay import frames
 from relay.dispatch import Batch, Dispatcher, Room
+from relay.duplicates import SeenTrades
 from relay.json_frames import to_json
 from relay.outbox import Outbox
 from relay.protocol import Consumer, ServerProtocol
@@ -27,6 +28,9 @@ QUEUE_BYTES = 8 << 20
 QUEUE_SECONDS = 5.0
 FRESH_SECONDS = 2.0  # without a clock upstream, the host's counts this long after a frame
 REPLAY_BYTES = 256 * 1024
+SEEN_BYTES, SEEN_SECONDS = 16 << 20, 30.0  # for trades that come twice after a reconnect
+LAGGING = (0.5, 0.25)  # seconds waited, share of the queue: from here on a consumer lags
+LAGGING_NO_MORE = (0.1, 0.05)
 LINGER_SECONDS = 60.0  # the upstream keeps a subscription this long, so that a restart finds it
 
 
@@ -48,13 +52,11 @@ class Line:
     route: Route = field(default_factory=lambda: Route({}))
     cursor: int | None = None  # replaying from here; None: live
     sending_since_s: float | None = None
+    lagging: bool = False
 
     @property
     def consumer(self) -> Consumer | None:
         return self.protocol.consumer
-
-    def wants_clock(self) -> bool:
-        return "clock" in self.protocol.extensions
 
     def waiting_since_s(self) -> float | None:
         """Process time since which something waits for this consumer to read."""
@@ -84,6 +86,8 @@ class Fanout:
         self.upstream_has_clock = False
         self._on_union = on_union
         self._room = Room()
+        self._seen: SeenTrades | None = None
+        self._seen_until_s = 0.0
         self._live: list[Line] = []  # who is dealt to, by the dispatcher's numbers
         self._dispatcher: Dispatcher | None = None  # None: routes have changed
         self._dispatcher_before: Dispatcher | None = None
@@ -134,7 +138,9 @@ class Fanout:
         first, following = self.ring.first_offset, self.ring.next_offset
         same = epoch == self.epoch
         recovered = same and first <= offset <= following
-        start = offset if recovered else first if same and offset < first else following
+        # what another run of the relay gave came before all that this one has
+        rest = first if not same or offset < first else following
+        start = offset if recovered else rest
         state = "RECOVERED" if recovered else "GAP"
         until = following if recovered else start
         reply = {"T": "resume", "state": state, "from": offset, "to": until, "e": self.epoch}
@@ -169,6 +175,8 @@ class Fanout:
         if not run:
             return
         self._last_frame_s = now_s
+        if self._seen is not None:
+            run = self._unseen(run, now_s)
         good, data, spans = self._scanned(run)
         if not good:
             return
@@ -209,13 +217,35 @@ class Fanout:
         self._last_frame_s = now_s
         if self.upstream_has_clock:
             self._watermark_ns = max(self._watermark_ns, clock_ns)
-        entry = self.ring.append(
-            frame, added_s=now_s, watermark_ns=self._watermark_ns, clock_ns=clock_ns
-        )
         self.counters["clocks"] += 1
+        self._to_askers(frame, "clock", now_s)
+
+    def gap(self, from_ns: int, to_ns: int, reason: str, *, now_s: float) -> None:
+        """Tell, in its place among the data, that prints of [from_ns, to_ns) may be missing."""
+        marker = {"T": "gap", "from": from_ns, "to": to_ns, "reason": reason}
+        self.counters["gaps"] += 1
+        self._to_askers(msgspec.msgpack.encode([marker]), "gap", now_s)
+
+    def _to_askers(self, frame: bytes, extension: str, now_s: float) -> None:
+        entry = self.ring.append(
+            frame, added_s=now_s, watermark_ns=self._watermark_ns, extension=extension
+        )
         for line in self.lines:
             if line.cursor is None:
-                _deliver_clock(line, entry, now_s)
+                _deliver_marker(line, entry, now_s)
+
+    def reconnected(self, *, now_s: float) -> None:
+        """The upstream is a new connection: for a while, drop trades that were sent before."""
+        self._seen = SeenTrades(self.ring.newest(max_bytes=SEEN_BYTES))
+        self._seen_until_s = now_s + SEEN_SECONDS
+
+    def _unseen(self, run: list[bytes], now_s: float) -> list[bytes]:
+        if self._seen is None or now_s > self._seen_until_s:
+            self._seen = None
+            return run
+        fresh = [self._seen.without(frame) for frame in run]
+        self.counters["duplicates"] += sum(count for _, count in fresh)
+        return [frame for frame, _ in fresh]
 
     def watermark(self, *, now_s: float, now_ns: int) -> int:
         """Return the market time before which no more prints are expected, UTC ns."""
@@ -240,12 +270,12 @@ class Fanout:
     def _replay_entries(self, line: Line, entries: Sequence[Entry], now_s: float) -> None:
         run: list[Entry] = []
         for entry in entries:
-            if entry.clock_ns is None:
+            if not entry.extension:
                 run.append(entry)
                 continue
             _replay_run(line, run, now_s)
             run = []
-            _deliver_clock(line, entry, now_s)
+            _deliver_marker(line, entry, now_s)
         _replay_run(line, run, now_s)
 
     # --- time ------------------------------------------------------------------------------------
@@ -266,6 +296,34 @@ class Fanout:
     def slow_lines(self, *, now_s: float) -> list[Line]:
         """Return the consumers whose queue is too long, in bytes or in time."""
         return [line for line in self.lines if _is_slow(line, now_s)]
+
+    def lagging_changes(self, *, now_s: float) -> list[Line]:
+        """Return the consumers that began to lag, or lag no more."""
+        changed = []
+        for line in self.lines:
+            wait_s, share = LAGGING_NO_MORE if line.lagging else LAGGING
+            since_s = line.waiting_since_s()
+            late = since_s is not None and now_s - since_s > wait_s
+            if (late or line.outbox.size_bytes > share * QUEUE_BYTES) != line.lagging:
+                line.lagging = not line.lagging
+                self.counters["lagging"] += line.lagging
+                changed.append(line)
+        return changed
+
+    def roll_back(self, held: Mapping[str, frozenset[str]], *, now_s: float) -> None:
+        """The venue refused a larger subscription: whoever asked for more is told, and loses it."""
+        for line in self.lines:
+            beyond = {
+                name: {entry for entry in entries if not _is_held(entry, held.get(name))}
+                for name, entries in line.protocol.subscription.channels.items()
+            }
+            if any(beyond.values()):
+                line.protocol.withdraw(beyond, 405)
+                line.route = Route(line.protocol.subscription.channels)
+                self.flush_control(line, now_s=now_s)
+        self._dispatcher = None
+        self._prune_at_s = None
+        self._set_union(self._wanted())
 
     # --- what the upstream must send -------------------------------------------------------------
 
@@ -291,6 +349,10 @@ class Fanout:
         if union != self._union:
             self._union = union
             self._on_union(union)
+
+
+def _is_held(entry: str, held: frozenset[str] | None) -> bool:
+    return held is not None and ("*" in held or entry in held)
 
 
 def _upstream_entries(entries: Iterable[str]) -> list[str]:
@@ -321,8 +383,8 @@ def _ends(good: Sequence[bytes]) -> np.ndarray:
     return np.cumsum([len(frame) for frame in good])
 
 
-def _deliver_clock(line: Line, entry: Entry, now_s: float) -> None:
-    if line.wants_clock():
+def _deliver_marker(line: Line, entry: Entry, now_s: float) -> None:
+    if entry.extension in line.protocol.extensions:
         line.outbox.put_clock(
             entry.frame[1:], offset=entry.offset, watermark_ns=entry.watermark_ns, now_s=now_s
         )

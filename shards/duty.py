@@ -50,6 +50,7 @@ class Duty:
         self.expected = 0  # frames below it were taken
         self.watermark_ns = 0
         self._gap_since_ns: int | None = None
+        self._seen_until_ns = 0  # data up to this clock is sent again, and was taken already
         for position in assignment.watch:
             engine.watch(position)
 
@@ -76,6 +77,7 @@ class Duty:
         for message in control:
             if message["T"] == "clock":
                 watermark_ns, stop = int(message["t"]), message.get("stop")
+                self._note_repetition(int(message.get("again", 0)))
             elif message["T"] == "resume" and message.get("state") == "GAP":
                 self._gap_since_ns = self.watermark_ns or self.engine.intake.resumed_cut_ns
         if position is None:
@@ -87,8 +89,12 @@ class Duty:
         self._advance(watermark_ns, stop)
         if position is not None and position.offset >= self.expected:
             self.expected = position.offset + 1
-            if not control:
+            if not control and not self._seen_until_ns:
                 self._feed(frame, position.offset)
+
+    def _note_repetition(self, again_ns: int) -> None:
+        """What follows is sent again up to `again_ns`: nothing new when we closed that already."""
+        self._seen_until_ns = again_ns if again_ns <= self.watermark_ns else 0
 
     def _feed(self, frame: bytes, offset: int | None) -> None:
         self.engine.feed(frame, offset)
@@ -107,7 +113,7 @@ class Duty:
     def _advance(self, watermark_ns: int, stop: int | None) -> None:
         """Close what is due; in lock-step answer the stop with the last report, or without."""
         if self._gap_since_ns is not None and watermark_ns > 0:
-            if self._gap_since_ns > 0:
+            if 0 < self._gap_since_ns < watermark_ns:  # else all that was missed is sent again
                 self.engine.gap(self._gap_since_ns, watermark_ns)
             self._gap_since_ns = None
         if watermark_ns <= self.watermark_ns and stop is None:

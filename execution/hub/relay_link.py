@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgpack
+
 from relay.client import RelayClient
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class RelayLink:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted: tuple[str, ...] = ()
+        self._upstream: dict[str, str] | None = None  # the request that opened it
         self.quotes: dict[str, Nbbo] = {}  # written by the link's thread, read by the coordinator
         self.client = RelayClient(
             url,
@@ -43,7 +45,7 @@ class RelayLink:
             secret,
             extensions=("clock",) if clock else (),
             on_frame=self._on_frame,
-            on_state=lambda state, reason="": post("relay", (state, reason)),
+            on_state=self._on_state,
         )
         self._thread = threading.Thread(target=self._run, name="hub-relay", daemon=True)
 
@@ -63,10 +65,8 @@ class RelayLink:
 
     def open_upstream(self, key: str, secret: str) -> None:
         """Ask the relay to open the venue's feed; the keys go over this channel only."""
-        self._in_loop(
-            self.client.send,
-            {"action": "upstream", "command": "open", "key": key, "secret": secret},
-        )
+        self._upstream = {"action": "upstream", "command": "open", "key": key, "secret": secret}
+        self._in_loop(self.client.send, self._upstream)
 
     def want_quotes(self, symbols: Iterable[str]) -> None:
         """Subscribe to the quotes of exactly these symbols."""
@@ -89,6 +89,12 @@ class RelayLink:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self.client.run()
+
+    def _on_state(self, state: str, reason: str = "") -> None:
+        """Pass it on; a relay that was restarted has forgotten the upstream it held."""
+        self._post("relay", (state, reason))
+        if state == "open" and self._upstream is not None:
+            self.client.send(self._upstream)
 
     def _on_frame(self, frame: bytes) -> None:
         for message in msgpack.unpackb(frame, timestamp=0, strict_map_key=False):

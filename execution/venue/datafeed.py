@@ -116,6 +116,8 @@ class DataFeed:
         self._connections = 0
         self._changed = asyncio.Event()
         self._stop: int | None = None
+        self._step: tuple[int, list[Piece]] | None = None  # lock-step: where it began, its data
+        self._moving = asyncio.Lock()  # who subscribes in the middle of a step waits for its end
         self.shown_ns: Callable[[], int] = lambda: 0
         self.prints_sent = 0  # prints of the tape that at least one client was sent
 
@@ -125,9 +127,19 @@ class DataFeed:
             self._changed.clear()
             await self._changed.wait()
 
-    async def deliver(self, pieces: Iterable[Piece]) -> None:
-        """Send every client its part of what the tape has passed."""
-        for piece in joined(pieces):
+    async def step(
+        self, pieces: Iterable[Piece], *, from_ns: int, to_ns: int, clock: bool, stop: int | None
+    ) -> None:
+        """Send one step: data of (from_ns, to_ns], then the clock; a stop's data is kept."""
+        async with self._moving:
+            passed = list(joined(pieces))
+            self._step = None if stop is None else (from_ns, passed)
+            await self._deliver(passed)
+            if clock:
+                await self._tell(to_ns, stop)
+
+    async def _deliver(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
             anyone = np.zeros(piece.spans.size, np.bool_)
             for client in tuple(self._clients):
                 mask = client.route.mask(piece.spans)
@@ -136,7 +148,7 @@ class DataFeed:
                     await self._give(client, frame)
             self.prints_sent += int(np.count_nonzero(anyone & (piece.spans["kind"] == TRADE)))
 
-    async def clock(self, ts_ns: int, stop: int | None) -> None:
+    async def _tell(self, ts_ns: int, stop: int | None) -> None:
         """Tell the clients that asked for it what time the market has reached."""
         self._stop = stop
         frame = clock_frame(ts_ns, stop)
@@ -225,10 +237,21 @@ class DataFeed:
             return
         if client in self._clients:
             return
-        self._clients.add(client)
-        self._changed.set()
-        if client.has_clock:
-            await client.give(clock_frame(self.shown_ns(), self._stop))
+        async with self._moving:
+            self._clients.add(client)
+            self._changed.set()
+            if client.has_clock:
+                await self._catch_up(client)
+
+    async def _catch_up(self, client: DataClient) -> None:
+        """Tell the time; at a stop first repeat its data, which another reader took and lost."""
+        if self._step is not None:
+            from_ns, pieces = self._step
+            await client.give(clock_frame(from_ns, None, again_ns=self.shown_ns()))
+            for piece in pieces:
+                for frame in data_frames(piece, client.route.mask(piece.spans)):
+                    await client.give(frame)
+        await client.give(clock_frame(self.shown_ns(), self._stop))
 
     async def _give(self, client: DataClient, frame: bytes) -> None:
         try:

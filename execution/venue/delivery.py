@@ -39,11 +39,16 @@ def data_frames(piece: Piece, mask: np.ndarray) -> Iterator[bytes]:
         first = last
 
 
-def clock_frame(ts_ns: int, stop: int | None) -> bytes:
-    """Return the clock frame: `t` is a plain number, so that nothing takes it for market data."""
+def clock_frame(ts_ns: int, stop: int | None, *, again_ns: int | None = None) -> bytes:
+    """Return the clock frame: `t` is a plain number, so that nothing takes it for market data.
+
+    `again_ns`: the data between `t` and then follows, though an earlier reader was sent it.
+    """
     message: dict[str, Any] = {"T": "clock", "t": ts_ns}
     if stop is not None:
         message["stop"] = stop
+    if again_ns is not None:
+        message["again"] = again_ns
     return msgspec.msgpack.encode([message])
 
 

@@ -149,10 +149,8 @@ class Player:
     async def _move(self, ts_ns: int, *, clock: bool = True, stop: int | None = None) -> None:
         """Take one step: data, then the clock, then trade updates."""
         pieces = self.replay.run_until(ts_ns)
-        await self._feed.deliver(pieces)
-        self._shown_ns = ts_ns
-        if clock:
-            await self._feed.clock(ts_ns, stop)
+        from_ns, self._shown_ns = self._shown_ns, ts_ns
+        await self._feed.step(pieces, from_ns=from_ns, to_ns=ts_ns, clock=clock, stop=stop)
         await self._updates.send(self.replay.engine.take_updates())
 
     # --- free and paced ---------------------------------------------------------------------------
