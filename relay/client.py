@@ -8,11 +8,12 @@ import asyncio
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from relay.client_protocol import (
     Acknowledged,
@@ -34,10 +35,19 @@ PENDING_REQUESTS_MAX = 100
 SILENT_TICKS_MAX = 10  # seconds without a frame, where heartbeats are due four times a second
 MAX_MESSAGE_BYTES = 16 << 20  # the venue's are some 100 KiB; a longer one ends the connection
 REFUSALS = (402, 409)  # trying again soon will not help
+SEAT_TAKEN, LIMIT = 406, 405
+BROKEN = (401, 407)  # after the login: only a new connection helps
+SEAT_BACKOFF_S = (5.0, 15.0)  # a dead connection may keep its seat for 90 s
+ACK_TICKS_MAX = 10  # seconds until a request must be acknowledged
+CORRECTIONS_MAX = 3  # times we ask again when the acknowledged subscription is not ours
 
 
 class AuthRefused(Exception):
     """The server does not take our key."""
+
+
+class SeatTaken(Exception):
+    """The server has no room for us (406, or HTTP 429): an old connection may still hold it."""
 
 
 class RelayClient:
@@ -47,6 +57,7 @@ class RelayClient:
         on_frame: called in the loop with every frame, control frames included, in order.
         on_state: called with (state, reason); connecting, open (logged in), subscribed (the
             wanted subscription is acknowledged), lost, refused, closed.
+        on_refused: called with the subscription we still have when a larger one was refused (405).
         retry_refused_s: pause after a refused key; None ends `run` in state refused.
         compression: offer permessage-deflate (towards a distant venue).
         ca_file: for wss, certificates to trust instead of the system's.
@@ -61,6 +72,7 @@ class RelayClient:
         extensions: Iterable[str] = (),
         on_frame: Callable[[bytes], None],
         on_state: Callable[[str, str], None],
+        on_refused: Callable[[dict[str, frozenset[str]]], None] | None = None,
         retry_refused_s: float | None = 5.0,
         compression: bool = False,
         ca_file: str | None = None,
@@ -73,6 +85,7 @@ class RelayClient:
         self._extensions = tuple(extensions)
         self._on_frame = on_frame
         self._on_state = on_state
+        self._on_refused = on_refused
         self._retry_refused_s = retry_refused_s
         self._compression = "deflate" if compression else None
         secure = url.startswith("wss:")
@@ -89,6 +102,10 @@ class RelayClient:
         self._subscribed = False
         self._refusal_logged = False
         self._silent_ticks = 0
+        self._have: dict[str, frozenset[str]] = {}  # acknowledged on this connection
+        self._open_requests = self._open_ticks = self._corrections = 0
+        self._connection: DirectConnection | None = None
+        self._retry_at_s = 0.0
         self._limit: asyncio.Timeout | None = None
 
     # --- what the owner calls, in the loop -------------------------------------------------------
@@ -136,34 +153,52 @@ class RelayClient:
         else:
             self._pending.append(message)
 
+    def drop(self, reason: str) -> None:
+        """Give up this connection, and come back."""
+        if self._connection is not None:
+            self._connection.fail(ConnectionResetError(reason))
+
+    def retry_in_s(self) -> float:
+        """Return how long it is until the next attempt to connect."""
+        return max(0.0, self._retry_at_s - time.monotonic())
+
     async def close(self) -> None:
         """Make `run` end."""
         self._closing.set()
 
     async def run(self) -> None:
         """Hold the connection until `close`."""
-        attempt = 0
+        attempt = seats = 0
         while not self._closing.is_set():
             self._on_state("connecting", "")
-            pause, logged_in = 0.0, False
+            pause_s, logged_in = 0.0, False
             try:
                 await self._until_closing(self._session())
             except AuthRefused as exc:
                 self._note_refusal(str(exc))
                 if self._retry_refused_s is None:
                     return
-                pause = self._retry_refused_s
+                pause_s = self._retry_refused_s
+            except SeatTaken as exc:
+                seats += 1
+                pause_s = self._seat_backoff_s(seats)
+                self._note_lost(str(exc), pause_s)
             except (OSError, TimeoutError, WebSocketException, ProtocolError) as exc:
                 logged_in = self._live
-                self._leave()
-                self._on_state("lost", _reason(exc))
+                attempt = 1 if logged_in else attempt + 1
+                seats = 0 if logged_in else seats
+                pause_s = self._backoff_s(attempt)
+                self._note_lost(_reason(exc), pause_s)
             if self._closing.is_set():
                 break
-            attempt = 1 if logged_in else attempt + 1
-            pause = pause or self._backoff_s(attempt)
-            await self._until_closing(asyncio.sleep(pause))
+            await self._until_closing(asyncio.sleep(pause_s))
         self._leave()
         self._on_state("closed", "")
+
+    def _note_lost(self, reason: str, pause_s: float) -> None:
+        self._leave()
+        self._retry_at_s = time.monotonic() + pause_s
+        self._on_state("lost", reason)
 
     # --- one connection --------------------------------------------------------------------------
 
@@ -182,6 +217,14 @@ class RelayClient:
             task.result()
 
     async def _session(self) -> None:
+        try:
+            await self._connected()
+        except InvalidStatus as exc:
+            if exc.response.status_code == 429:
+                raise SeatTaken("HTTP 429") from exc
+            raise
+
+    async def _connected(self) -> None:
         key, secret = self._credentials
         self._protocol = ClientProtocol(key, secret, extensions=self._extensions)
         async with connect(
@@ -210,13 +253,15 @@ class RelayClient:
 
     async def _read(self, connection: ClientConnection) -> None:
         """Stay until the connection is gone; a server that does not let us in is given up."""
+        if isinstance(connection, DirectConnection):
+            self._connection = connection
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT_S) as self._limit:
                 if self._live:
                     self._limit.reschedule(None)
                 await connection.wait_closed()
         finally:
-            self._limit = None
+            self._limit = self._connection = None
         if isinstance(connection, DirectConnection) and connection.failure is not None:
             raise connection.failure
 
@@ -226,8 +271,11 @@ class RelayClient:
         while True:
             await asyncio.sleep(1)
             self._silent_ticks += self._live and "frame" in self.granted
+            self._open_ticks += self._open_requests > 0
             if self._silent_ticks > SILENT_TICKS_MAX:
-                await connection.close(1001, "silent")
+                self.drop("silent")
+            elif self._open_ticks > ACK_TICKS_MAX:
+                self.drop("request not acknowledged")
 
     async def _write(self, connection: ClientConnection) -> None:
         while True:
@@ -260,15 +308,32 @@ class RelayClient:
         elif isinstance(event, Acknowledged):
             self._acknowledged(event.channels)
         elif isinstance(event, ServerSaidError):
-            if event.fatal and event.code in REFUSALS:
-                raise AuthRefused(f"{event.code} {event.msg}")
-            if event.fatal:
-                raise ConnectionRefusedError(f"{event.code} {event.msg}")
-            logger.warning("stream error", extra={"code": event.code, "reason": event.msg})
+            self._refused(event)
+
+    def _refused(self, error: ServerSaidError) -> None:
+        """React to an error as its code asks for."""
+        text = f"{error.code} {error.msg}"
+        if error.code in REFUSALS:
+            raise AuthRefused(text)
+        if error.code == SEAT_TAKEN:
+            raise SeatTaken(text)
+        if error.fatal or error.code in BROKEN:
+            raise ConnectionRefusedError(text)
+        logger.warning("stream error", extra={"code": error.code, "reason": error.msg})
+        self._answered()
+        if error.code == LIMIT:
+            self._asked = dict(self._have)
+            if self._on_refused is not None:
+                self._on_refused(self._have)
+
+    def _answered(self) -> None:
+        self._open_requests = max(0, self._open_requests - 1)
+        self._open_ticks = 0
 
     def _enter(self, extensions: frozenset[str]) -> None:
         self._live, self.granted = True, extensions
         self._asked, self._subscribed, self._refusal_logged = {}, False, False
+        self._have, self._corrections, self._retry_at_s = {}, 0, 0.0
         if self._limit is not None:
             self._limit.reschedule(None)
         self._on_state("open", "")
@@ -280,6 +345,7 @@ class RelayClient:
 
     def _leave(self) -> None:
         self._live, self._protocol, self._asked = False, None, {}
+        self._open_requests = self._open_ticks = 0
 
     def _request(self) -> None:
         """Ask for the difference to what this connection has, from where we were."""
@@ -290,17 +356,26 @@ class RelayClient:
             resume = (self._position[0], self._position[1] + 1)
         if "resume" not in self.granted:
             resume = None
-        if self._protocol.change(self._asked, self.wanted, resume=resume):
+        if requests := self._protocol.change(self._asked, self.wanted, resume=resume):
             self._subscribed = False
+            self._open_requests += requests
         self._asked = dict(self.wanted)
         self._wake.set()
 
     def _acknowledged(self, channels: Mapping[str, frozenset[str]]) -> None:
+        """Compare what the server says we have with what we want; ask again when it differs."""
+        self._answered()
         wanted = {name: entries for name, entries in self.wanted.items() if entries}
-        have = {name: entries for name, entries in channels.items() if entries}
-        if have == wanted and not self._subscribed:
-            self._subscribed = True
-            self._on_state("subscribed", "")
+        self._have = {name: entries for name, entries in channels.items() if entries}
+        if self._have == wanted:
+            self._corrections = 0
+            if not self._subscribed:
+                self._subscribed = True
+                self._on_state("subscribed", "")
+        elif not self._open_requests and self._corrections < CORRECTIONS_MAX:
+            self._corrections += 1
+            self._asked = dict(self._have)
+            self._request()
 
     def _note_refusal(self, reason: str) -> None:
         self._leave()
@@ -313,6 +388,11 @@ class RelayClient:
         first, last = BACKOFF_S
         ceiling = min(last, first * 2 ** min(attempt - 1, 10))
         return float(ceiling * self._rng.uniform(0.5, 1.0))
+
+    def _seat_backoff_s(self, attempt: int) -> float:
+        first, last = SEAT_BACKOFF_S
+        ceiling = min(last, first * 1.5 ** min(attempt - 1, 10))
+        return float(ceiling * self._rng.uniform(0.8, 1.2))
 
 
 def _reason(exc: BaseException) -> str:

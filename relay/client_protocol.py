@@ -93,8 +93,8 @@ class ClientProtocol:
         want: Mapping[str, Iterable[str]],
         *,
         resume: tuple[int, int] | None = None,
-    ) -> bool:
-        """Queue what turns the subscription `have` into `want`; say whether that is anything."""
+    ) -> int:
+        """Queue what turns the subscription `have` into `want`; return the number of requests."""
         more = {
             name: sorted(set(want.get(name, ())) - set(have.get(name, ()))) for name in CHANNELS
         }
@@ -108,7 +108,7 @@ class ClientProtocol:
             self.send({"action": "subscribe", **added, **asked})
         if dropped:
             self.send({"action": "unsubscribe", **dropped})
-        return bool(added or dropped or resume is not None)
+        return int(bool(added) or resume is not None) + int(bool(dropped))
 
     def receive(self, frame: bytes) -> list[ClientEvent]:
         """Take one control frame.

@@ -78,5 +78,9 @@ class DirectConnection(ClientConnection):
         try:
             self._on_message(message)
         except Exception as exc:  # noqa: BLE001 - raised by whoever holds the connection
-            self.failure = exc
-            self.transport.abort()
+            self.fail(exc)
+
+    def fail(self, failure: Exception) -> None:
+        """End the connection at once, for this reason."""
+        self.failure = self.failure or failure
+        self.transport.abort()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from relay.fanout import Fanout, Line
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATES = ("closed", "connecting", "open", "lost", "waiting", "refused")
+STATES = ("closed", "connecting", "open", "lost", "refused")
 COUNTERS = {
     "frames": "upstream data frames routed",
     "messages": "messages in these frames",

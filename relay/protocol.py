@@ -40,6 +40,7 @@ __all__ = [
     "Consumer",
     "ServerEvent",
     "ServerProtocol",
+    "StatusRequested",
     "Subscribed",
     "Subscription",
     "UpstreamRequested",
@@ -73,6 +74,11 @@ class UpstreamRequested:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatusRequested:
+    """The hub wants to know how everybody is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CloseConnection:
     """Send what is queued, then close with this code."""
 
@@ -80,7 +86,7 @@ class CloseConnection:
     reason: str
 
 
-ServerEvent = Authenticated | Subscribed | UpstreamRequested | CloseConnection
+ServerEvent = Authenticated | Subscribed | UpstreamRequested | StatusRequested | CloseConnection
 
 
 class ServerProtocol:
@@ -148,6 +154,12 @@ class ServerProtocol:
         """Turn the client away: one error, then the end."""
         return self._fail(code)
 
+    def withdraw(self, channels: Mapping[str, Iterable[str]], code: int) -> None:
+        """Take entries away that were acknowledged before, saying why."""
+        self.subscription.remove(channels)
+        self.send_error(code)
+        self.send(self.subscription.acknowledgment())
+
     def _dispatch(self, message: Message) -> list[ServerEvent]:
         action = message.get("action")
         if action == "auth":
@@ -156,6 +168,9 @@ class ServerProtocol:
             return self._change(message, subscribe=action == "subscribe")
         if action == "upstream" and self._upstream_control:
             return self._upstream(message)
+        if action == "status" and self._upstream_control:
+            self._require_hub()
+            return [StatusRequested()]
         raise RequestRefused(400)
 
     def _auth(self, message: Message) -> list[ServerEvent]:
@@ -208,11 +223,14 @@ class ServerProtocol:
             raise RequestRefused(400)
         return _extension_int(wanted.get("e")), _extension_int(wanted.get("o"))
 
-    def _upstream(self, message: Message) -> list[ServerEvent]:
+    def _require_hub(self) -> None:
         if self.consumer is None:
             raise RequestRefused(401)
         if self.consumer.role != "hub":
             raise RequestRefused(411)
+
+    def _upstream(self, message: Message) -> list[ServerEvent]:
+        self._require_hub()
         command = message.get("command")
         key, secret = message.get("key", ""), message.get("secret", "")
         known = command in ("open", "status")

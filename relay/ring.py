@@ -4,13 +4,16 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One upstream frame. `added_s` is process time; a clock frame has `clock_ns`, data None."""
+    """One upstream frame. `added_s` is process time; data has no `extension`.
+
+    Anything else is for those only who asked for the extension of this name: clock or gap.
+    """
 
     offset: int
     added_s: float
     frame: bytes
     watermark_ns: int
-    clock_ns: int | None = None
+    extension: str = ""
 
 
 class Ring:
@@ -30,10 +33,10 @@ class Ring:
         self.size_bytes = 0
 
     def append(
-        self, frame: bytes, *, added_s: float, watermark_ns: int, clock_ns: int | None = None
+        self, frame: bytes, *, added_s: float, watermark_ns: int, extension: str = ""
     ) -> Entry:
         """Keep one frame under the next offset; the oldest ones make room."""
-        entry = Entry(self.next_offset, added_s, frame, watermark_ns, clock_ns)
+        entry = Entry(self.next_offset, added_s, frame, watermark_ns, extension)
         self._entries[self.next_offset] = entry
         self.next_offset += 1
         self.size_bytes += len(frame)
@@ -63,3 +66,15 @@ class Ring:
             size += len(entry.frame)
             offset += 1
         return found
+
+    def newest(self, *, max_bytes: int) -> list[bytes]:
+        """Return the last data frames, oldest first, about `max_bytes` of them."""
+        found: list[bytes] = []
+        size, offset = 0, self.next_offset - 1
+        while offset >= self.first_offset and size < max_bytes:
+            entry = self._entries[offset]
+            if not entry.extension:
+                found.append(entry.frame)
+                size += len(entry.frame)
+            offset -= 1
+        return found[::-1]

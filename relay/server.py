@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -26,6 +26,7 @@ from relay.protocol import (
     CloseConnection,
     ServerEvent,
     ServerProtocol,
+    StatusRequested,
     Subscribed,
     UpstreamRequested,
 )
@@ -66,7 +67,11 @@ class RelayServer:
         self.keys = KeyStore(home)
         self.fanout = Fanout(epoch=time.time_ns() // 1000, on_union=self._on_union)
         self.upstream = Upstream(
-            upstream_url, on_frame=self._on_upstream_frame, on_state=self._on_upstream_state
+            upstream_url,
+            on_frame=self._on_upstream_frame,
+            on_state=self._on_upstream_state,
+            on_gap=self._on_gap,
+            on_refused=self._on_union_refused,
         )
         self._upstream_keys = upstream_keys
         self._tls = tls
@@ -123,8 +128,18 @@ class RelayServer:
             "consumers": len(self.fanout.lines),
             "offset": self.fanout.ring.next_offset - 1,
             "ring_bytes": self.fanout.ring.size_bytes,
+            "loop_lag_ms": round(1000 * self._loop_lag_s),
             **self.fanout.counters,
         }
+
+    def status_message(self) -> dict[str, object]:
+        """Return the same for a hub, with every consumer."""
+        now_s = time.monotonic()
+        consumers = [
+            _consumer_state(line, now_s) for line in self.fanout.lines if line.consumer is not None
+        ]
+        told = {**self.status(), "upstream": self.upstream.message(), "consumers": consumers}
+        return {"T": "status", **told}
 
     # --- consumers -------------------------------------------------------------------------------
 
@@ -230,6 +245,8 @@ class RelayServer:
                 if event.command == "open":
                     self.upstream.open(event.key, event.secret)
                 line.protocol.send(self.upstream.message())
+            elif isinstance(event, StatusRequested):
+                line.protocol.send(self.status_message())
             elif isinstance(event, CloseConnection):
                 await self._say(socket, line.protocol.frames_to_send())
                 await socket.close(event.code, event.reason)
@@ -290,8 +307,23 @@ class RelayServer:
     def _route(self) -> None:
         received, self._inbound = self._inbound, []
         self._heard_s = time.monotonic()
+        malformed = self.fanout.counters["malformed"]
         self.fanout.receive(received, now_s=self._heard_s, now_ns=time.time_ns())
+        if self.fanout.counters["malformed"] != malformed:
+            self.upstream.malformed(now_s=self._heard_s)
         self._flush()
+
+    def _on_gap(self, from_ns: int, to_ns: int, reason: str) -> None:
+        """Mark it behind all that has arrived before."""
+        if self._inbound:
+            self._route()
+        facts = {"reason": reason, "missing_ms": (to_ns - from_ns) // 1_000_000}
+        logger.warning("upstream gap", extra=facts)
+        self.fanout.gap(from_ns, to_ns, reason, now_s=time.monotonic())
+
+    def _on_union_refused(self, held: Mapping[str, frozenset[str]]) -> None:
+        logger.error("the venue refused the subscription", extra={"code": 405})
+        self.fanout.roll_back(held, now_s=time.monotonic())
 
     def _on_upstream_state(self) -> None:
         """Tell every hub; what has arrived before is routed first."""
@@ -299,10 +331,24 @@ class RelayServer:
             self._route()
         message = self.upstream.message()
         self.fanout.upstream_has_clock = bool(message["clock"])
+        if message["state"] == "open" and self._heard_s is not None:
+            self.fanout.reconnected(now_s=time.monotonic())
+        self._tell_hubs(message)
+
+    def _tell_hubs(self, message: dict[str, object]) -> None:
         for line in self.fanout.lines:
             if line.consumer is not None and line.consumer.role == "hub":
                 line.protocol.send(message)
                 self.fanout.flush_control(line, now_s=time.monotonic())
+
+    def _note_lagging(self, line: Line, now_s: float) -> None:
+        """Tell the hubs, and the consumer where it would understand."""
+        found = _consumer_state(line, now_s)
+        logger.warning("consumer lags" if line.lagging else "consumer keeps up again", extra=found)
+        self._tell_hubs({"T": "consumer", **found})
+        if "frame" in line.protocol.extensions:
+            line.protocol.send({"T": "consumer", **found})
+            self.fanout.flush_control(line, now_s=now_s)
 
     # --- clockwork -------------------------------------------------------------------------------
 
@@ -315,6 +361,8 @@ class RelayServer:
             self.fanout.heartbeat(now_s=now_s, now_ns=time.time_ns())
             for line in self.fanout.slow_lines(now_s=now_s):
                 self._cut(line)
+            for line in self.fanout.lagging_changes(now_s=now_s):
+                self._note_lagging(line, now_s)
 
     async def _watch_keys(self) -> None:
         while True:
@@ -336,6 +384,18 @@ class RelayServer:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("relay task failed", exc_info=task.exception())
+
+
+def _consumer_state(line: Line, now_s: float) -> dict[str, object]:
+    consumer, since_s = line.consumer, line.waiting_since_s()
+    return {
+        "id": consumer.id if consumer else "",
+        "role": consumer.role if consumer else "",
+        "label": consumer.name if consumer else "",
+        "state": "lagging" if line.lagging else "ok",
+        "queued_bytes": line.outbox.size_bytes,
+        "wait_ms": round(1000 * (now_s - since_s)) if since_s is not None else 0,
+    }
 
 
 async def run_relay(

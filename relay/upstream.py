@@ -1,14 +1,24 @@
-"""The one upstream connection that the venue allows: opened by the hub or by our own keys."""
+"""The one upstream connection that the venue allows: opened by the hub or by our own keys.
+
+`relay.client` connects and comes back; here is what that means for the rest: states for the hubs,
+silence that is a fault, gaps, and trades that come twice.
+"""
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from relay import watchdog
 from relay.client import RelayClient
 
 logger = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WATCH_S = 0.25
+MALFORMED = (3, 60.0)  # so many within so many seconds: the connection is not sane
+
+Channels = Mapping[str, frozenset[str]]
 
 
 class Upstream:
@@ -17,21 +27,36 @@ class Upstream:
     Args:
         on_frame: every received frame, in order.
         on_state: called after each change of `message()`.
+        on_gap: called with (from_ns, to_ns, reason) when data flows again after an interruption.
+        on_refused: called with the subscription that the venue left us with (405).
     """
 
     def __init__(
-        self, url: str, *, on_frame: Callable[[bytes], None], on_state: Callable[[], None]
+        self,
+        url: str,
+        *,
+        on_frame: Callable[[bytes], None],
+        on_state: Callable[[], None],
+        on_gap: Callable[[int, int, str], None] = lambda start, end, reason: None,
+        on_refused: Callable[[Channels], None] = lambda channels: None,
     ) -> None:
         self.url = url
         self.state, self.reason = "closed", "not opened yet"
+        self.heard_ns: int | None = None  # the last frame, on the host's clock
         self._feed = urlsplit(url).path.rpartition("/")[2]
         self._distant = urlsplit(url).hostname not in LOOPBACK
         self._on_frame = on_frame
         self._on_state = on_state
+        self._on_gap = on_gap
+        self._on_refused = on_refused
         self._wanted: dict[str, list[str]] = {}
         self._keys: tuple[str, str] | None = None
         self._client: RelayClient | None = None
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._silence = watchdog.Silence()
+        self._interrupted: tuple[int, str] | None = None  # since when (ns), why
+        self._malformed_s: list[float] = []
 
     @property
     def opened(self) -> bool:
@@ -39,9 +64,12 @@ class Upstream:
         return self._keys is not None
 
     def message(self) -> dict[str, object]:
-        """Return the state as hubs are told it."""
-        clock = self._client is not None and "clock" in self._client.granted
+        """Return the state as hubs are told it; `retry_ms` while we wait to connect again."""
+        client = self._client
+        clock = client is not None and "clock" in client.granted
         told = {"state": self.state, "reason": self.reason, "feed": self._feed, "clock": clock}
+        if client is not None and self.state == "lost" and client.retry_in_s() > 0:
+            told["retry_ms"] = round(client.retry_in_s() * 1000)
         return {"T": "upstream", **told}
 
     def open(self, key: str, secret: str) -> None:
@@ -56,13 +84,16 @@ class Upstream:
             key,
             secret,
             extensions=("clock",),
-            on_frame=self._on_frame,
+            on_frame=self._take,
             on_state=lambda state, reason: self._changed(client, state, reason),
+            on_refused=lambda channels: self._refused(client, channels),
             retry_refused_s=None,
             compression=self._distant,
         )
         self._client.want(self._wanted)
         self._task = asyncio.create_task(self._run(self._client, before))
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
 
     async def _run(self, client: RelayClient, before: asyncio.Task[None] | None) -> None:
         """Hold one connection; the one before it must be gone (the venue allows only one)."""
@@ -78,16 +109,71 @@ class Upstream:
             self._client.want(channels)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def malformed(self, *, now_s: float) -> None:
+        """A frame could not be read: what it held is lost, and a third one ends the connection."""
+        now_ns = time.time_ns()
+        self._on_gap(self.heard_ns or now_ns, now_ns, "malformed frame")
+        count, within_s = MALFORMED
+        self._malformed_s = [s for s in self._malformed_s if now_s - s < within_s] + [now_s]
+        if len(self._malformed_s) >= count and self._client is not None:
+            self._malformed_s = []
+            self._client.drop("malformed frames")
+
+    # --- what the connection tells us --------------------------------------------------------
+
+    def _take(self, frame: bytes) -> None:
+        self.heard_ns = time.time_ns()
+        self._on_frame(frame)
 
     def _changed(self, client: RelayClient, state: str, reason: str) -> None:
-        if client is not self._client or state == "subscribed":
-            return  # an earlier connection, or nothing new
+        if client is not self._client:
+            return None  # an earlier connection
+        if state == "subscribed":
+            self._silence.subscribed(time.monotonic())
+            return self._close_gap()
+        if state in ("lost", "refused", "closed"):
+            self._silence.lost()
+            if self.state == "open" and self.heard_ns is not None and self._interrupted is None:
+                self._interrupted = (self.heard_ns, reason)
         if (state, reason) == (self.state, self.reason):
-            return
+            return None
         self.state, self.reason = state, reason
         facts = {"state": state, "reason": reason, "feed": self._feed}
         logger.info("upstream state", extra=facts)
-        self._on_state()
+        return self._on_state()
+
+    def _close_gap(self) -> None:
+        if self._interrupted is not None:
+            from_ns, reason = self._interrupted
+            self._interrupted = None
+            self._on_gap(from_ns, time.time_ns(), reason)
+
+    def _refused(self, client: RelayClient, channels: Channels) -> None:
+        if client is self._client:
+            self._on_refused(channels)
+
+    # --- silence -----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Drop a connection that says nothing while the market is open (live clocks only)."""
+        heard_ns = self.heard_ns
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now_s = time.monotonic()
+            if self.heard_ns != heard_ns:
+                heard_ns = self.heard_ns
+                if self.state == "open":
+                    self._silence.heard(now_s)
+            client = self._client
+            if client is None or self.state != "open" or "clock" in client.granted:
+                continue
+            if not watchdog.in_session(time.time_ns()):
+                self._silence.lost()
+                self._silence.subscribed(now_s)
+            elif self._silence.expired(watchdog.limit_s(self._feed, self._wanted), now_s=now_s):
+                client.drop("silent")

@@ -9,7 +9,7 @@ import msgspec
 from relay.symbols import CHANNELS, is_pattern, is_symbol
 
 MAX_INBOUND_BYTES = 64 * 1024
-EXTENSIONS = ("frame", "prefix", "clock", "resume")
+EXTENSIONS = ("frame", "prefix", "clock", "resume", "gap")
 MAX_EXTENSION_INT = 1 << 53
 ERRORS = {
     400: "invalid syntax",
