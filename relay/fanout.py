@@ -236,7 +236,8 @@ class Fanout:
 
     def reconnected(self, *, now_s: float) -> None:
         """The upstream is a new connection: for a while, drop trades that were sent before."""
-        self._seen = SeenTrades(self.ring.newest(max_bytes=SEEN_BYTES))
+        before = self.ring.newest(max_bytes=SEEN_BYTES)
+        self._seen = SeenTrades(before) if before else None
         self._seen_until_s = now_s + SEEN_SECONDS
 
     def _unseen(self, run: list[bytes], now_s: float) -> list[bytes]:
