@@ -65,11 +65,6 @@ NOBODY = (
 Ask = Callable[[str, str], int]
 
 
-@pytest.fixture(autouse=True)
-def _patient(settings: object) -> None:
-    settings.API_RATES = dict.fromkeys(settings.API_RATES, 10_000)  # type: ignore[attr-defined]
-
-
 def asks(caller: str) -> Ask:
     """Return how this caller asks: (method, path) → status."""
     client = Client()

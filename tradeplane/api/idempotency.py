@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
-from ninja import Header
 from ninja.errors import HttpError
-from pydantic import Field
+from ninja.params.functions import Header
 
 from tradeplane.api.auth import caller_of
 from tradeplane.models import IdempotentAnswer
@@ -24,8 +23,13 @@ SWEEP_MAX = 100
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(description="Send the same value when you repeat a request, so that it acts once."),
-    Field(min_length=1, max_length=64, pattern=r"^[!-~]+$"),
+    Header(  # last and alone: only there ninja looks for it
+        None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[!-~]+$",
+        description="Send the same value when you repeat a request, so that it acts once.",
+    ),
 ]
 
 
