@@ -13,7 +13,16 @@ from tests.mariadb_plugin import NEUTRAL
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS_MAX = 600
 #: What may differ from the surroundings: the tests' own database and server must not leak in.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "NUMBA_CACHE_DIR", "VIRTUAL_ENV", "LOG_LEVEL")
+INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "NUMBA_CACHE_DIR",
+    "VIRTUAL_ENV",
+    "LOG_LEVEL",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,12 @@ class Finished:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return kept | NEUTRAL | {"TRADEPLANE_HOME": str(home), "DJANGO_SETTINGS_MODULE": "tradeplane.settings"} | more
+    return (
+        kept
+        | NEUTRAL
+        | {"TRADEPLANE_HOME": str(home), "DJANGO_SETTINGS_MODULE": "tradeplane.settings"}
+        | more
+    )
 
 
 def up_command(*arguments: str) -> list[str]:

@@ -61,21 +61,29 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float = 120) -> Non
         time.sleep(0.05)
 
 
-def started_mid_tape(home: Path, tape: Path):
-    process = start(home, "--tape", str(tape), "--shards", "2", *QUIET)
-    wait_until(lambda: rounds_done(home) >= MID_TAPE_ROUNDS, "the middle of the tape")
-    return process
+@pytest.fixture
+def mid_tape(tape, tmp_path):
+    """A run of the tape that has decided some rounds; ended if the test did not."""
+    process = start(tmp_path, "--tape", str(tape), "--shards", "2", *QUIET)
+    try:
+        wait_until(
+            lambda: rounds_done(tmp_path) >= MID_TAPE_ROUNDS or process.poll() is not None,
+            "the middle of the tape",
+        )
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(
     "role", [("shard", "--id", "1"), ("hub",), ("relay",)], ids=["shard", "hub", "relay"]
 )
-def test_a_role_killed_in_mid_tape_comes_back_and_nothing_is_lost(
-    undisturbed, tape, tmp_path, role
-):
-    process = started_mid_tape(tmp_path, tape)
-    os.kill(child_pid(process.pid, *role), signal.SIGKILL)
-    done = finish(process)
+def test_a_role_killed_in_mid_tape_comes_back_and_nothing_is_lost(undisturbed, mid_tape, role):
+    os.kill(child_pid(mid_tape.pid, *role), signal.SIGKILL)
+    done = finish(mid_tape)
 
     assert done.code == 0, done.stderr[-3000:]
     assert done.summary["hashes"] == undisturbed["hashes"]
@@ -84,10 +92,9 @@ def test_a_role_killed_in_mid_tape_comes_back_and_nothing_is_lost(
     assert done.summary["books_ok"] is True
 
 
-def test_a_dead_venue_ends_the_run_with_one_clear_line(tape, tmp_path):
-    process = started_mid_tape(tmp_path, tape)
-    os.kill(child_pid(process.pid, "venue"), signal.SIGKILL)
-    done = finish(process)
+def test_a_dead_venue_ends_the_run_with_one_clear_line(mid_tape):
+    os.kill(child_pid(mid_tape.pid, "venue"), signal.SIGKILL)
+    done = finish(mid_tape)
 
     assert done.code == 1
     assert "venue" in done.last_word
@@ -95,33 +102,31 @@ def test_a_dead_venue_ends_the_run_with_one_clear_line(tape, tmp_path):
 
 
 def test_a_stopped_venue_blocks_visibly_and_the_run_goes_on_when_it_is_back(
-    undisturbed, tape, tmp_path
+    undisturbed, mid_tape, tmp_path
 ):
-    process = started_mid_tape(tmp_path, tape)
-    venue = child_pid(process.pid, "venue")
+    venue = child_pid(mid_tape.pid, "venue")
     os.kill(venue, signal.SIGSTOP)
     before = rounds_done(tmp_path)
     time.sleep(6)  # longer than every broker time-out: the silence itself is the event
     assert rounds_done(tmp_path) - before <= 2
     os.kill(venue, signal.SIGCONT)
-    done = finish(process)
+    done = finish(mid_tape)
 
     assert done.code == 0, done.stderr[-3000:]
     assert done.summary["hashes"]["buckets"] == undisturbed["hashes"]["buckets"]
     assert done.summary["invariants"]["broken"] == []
 
 
-def test_a_wrong_relay_key_blocks_until_it_is_right_again(undisturbed, tape, tmp_path):
-    process = started_mid_tape(tmp_path, tape)
+def test_a_wrong_relay_key_blocks_until_it_is_right_again(undisturbed, mid_tape, tmp_path):
     keys = tmp_path / "relay" / "keys.json"
     right = keys.read_text()
     wrong = [key for key in json.loads(right) if key["role"] != "shard"]
     _replace(keys, json.dumps(wrong))
-    os.kill(child_pid(process.pid, "shard", "--id", "1"), signal.SIGKILL)
+    os.kill(child_pid(mid_tape.pid, "shard", "--id", "1"), signal.SIGKILL)
     log = tmp_path / "logs" / "shard-1.log"
     wait_until(lambda: "refused" in log.read_text(), "the shard to say that it is refused")
     _replace(keys, right)
-    done = finish(process)
+    done = finish(mid_tape)
 
     assert done.code == 0, done.stderr[-3000:]
     assert done.summary["hashes"] == undisturbed["hashes"]
