@@ -1,4 +1,4 @@
-"""What goes wrong in mid-tape costs nothing: the run waits, goes on and ends with the same hashes."""
+"""What goes wrong in mid-tape costs nothing: the run waits, goes on, ends with the same hashes."""
 
 import json
 import os
