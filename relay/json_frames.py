@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import math
 import struct
 
 import msgspec
@@ -32,7 +33,7 @@ def _message(raw: msgspec.Raw) -> str:
 def _value(raw: bytes) -> object:
     if not raw.startswith(_TIMESTAMP_LEADS):
         value = _decode_value(raw)
-        return None if value != value else value  # NaN is not JSON
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     if raw[0] == 0xD6:
         return rfc3339(struct.unpack(">I", raw[2:])[0], 0)
     if raw[0] == 0xD7:

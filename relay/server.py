@@ -309,8 +309,8 @@ class RelayServer:
         self._heard_s = time.monotonic()
         malformed = self.fanout.counters["malformed"]
         self.fanout.receive(received, now_s=self._heard_s, now_ns=time.time_ns())
-        if self.fanout.counters["malformed"] != malformed:
-            self.upstream.malformed(now_s=self._heard_s)
+        if bad := self.fanout.counters["malformed"] - malformed:
+            self.upstream.malformed(bad, now_s=self._heard_s)
         self._flush()
 
     def _on_gap(self, from_ns: int, to_ns: int, reason: str) -> None:

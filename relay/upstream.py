@@ -114,12 +114,13 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def malformed(self, *, now_s: float) -> None:
-        """A frame could not be read: what it held is lost, and a third one ends the connection."""
+    def malformed(self, frames: int, *, now_s: float) -> None:
+        """Frames could not be read: what they held is lost, and the third ends the connection."""
         now_ns = time.time_ns()
         self._on_gap(self.heard_ns or now_ns, now_ns, "malformed frame")
         count, within_s = MALFORMED
-        self._malformed_s = [s for s in self._malformed_s if now_s - s < within_s] + [now_s]
+        self._malformed_s = [s for s in self._malformed_s if now_s - s < within_s]
+        self._malformed_s += [now_s] * min(frames, count)
         if len(self._malformed_s) >= count and self._client is not None:
             self._malformed_s = []
             self._client.drop("malformed frames")
