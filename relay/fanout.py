@@ -70,6 +70,8 @@ class Fanout:
     Args:
         epoch: of the offsets, < 2^53; another run of the relay has another one.
         on_union: called with what the upstream must be subscribed to, when that changes.
+        always: what it is subscribed to for nobody in particular (a recording).
+        on_data: called with well-formed data frames and their time of arrival, UTC ns.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class Fanout:
         epoch: int,
         on_union: Callable[[dict[str, list[str]]], None],
         ring: Ring | None = None,
+        always: Mapping[str, Iterable[str]] | None = None,
+        on_data: Callable[[Sequence[bytes], int], None] | None = None,
     ) -> None:
         self.epoch = epoch
         self.ring = ring or Ring(max_bytes=RING_BYTES, max_seconds=RING_SECONDS)
@@ -85,6 +89,8 @@ class Fanout:
         self.counters: Counter[str] = Counter()
         self.upstream_has_clock = False
         self._on_union = on_union
+        self._on_data = on_data
+        self._always = {name: frozenset(entries) for name, entries in (always or {}).items()}
         self._room = Room()
         self._seen: SeenTrades | None = None
         self._seen_until_s = 0.0
@@ -95,6 +101,10 @@ class Fanout:
         self._prune_at_s: float | None = None
         self._watermark_ns = 0
         self._last_frame_s = float("-inf")
+
+    def start(self) -> None:
+        """Ask for what is always wanted."""
+        self._set_union(self._wanted())
 
     # --- consumers -------------------------------------------------------------------------------
 
@@ -184,6 +194,8 @@ class Fanout:
         first_offset = self.ring.next_offset
         for frame in good:
             self.ring.append(frame, added_s=now_s, watermark_ns=watermark_ns)
+        if self._on_data is not None:
+            self._on_data(good, now_ns)
         self.counters["frames"] += len(good)
         self.counters["messages"] += spans.size
         batch = Batch(data, spans, _ends(good), first_offset, watermark_ns)
@@ -329,7 +341,7 @@ class Fanout:
     # --- what the upstream must send -------------------------------------------------------------
 
     def _wanted(self) -> dict[str, list[str]]:
-        union: dict[str, set[str]] = {}
+        union: dict[str, set[str]] = {name: set(found) for name, found in self._always.items()}
         for line in self.lines:
             for name, entries in line.protocol.subscription.channels.items():
                 union.setdefault(name, set()).update(entries)

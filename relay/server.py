@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +30,9 @@ from relay.protocol import (
     Subscribed,
     UpstreamRequested,
 )
+from relay.recorder import Recorder
 from relay.seats import WRITE_LIMIT, Seat
+from relay.symbols import CHANNELS
 from relay.upstream import LOOPBACK, Upstream
 from relay.wire import CLOSE_CHATTY, EXTENSIONS, MAX_INBOUND_BYTES
 
@@ -50,6 +52,7 @@ class RelayServer:
         upstream_url: the venue's stream; its last part names the feed that is served.
         upstream_keys: open by ourselves with these; None waits for the hub's.
         port: 0 takes a free one.
+        recorder: gets every data frame; then every symbol of `record_channels` is subscribed.
     """
 
     def __init__(
@@ -61,11 +64,19 @@ class RelayServer:
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        recorder: Recorder | None = None,
+        record_channels: Iterable[str] = tuple(CHANNELS),
     ) -> None:
         self.feed = urlsplit(upstream_url).path.rstrip("/").rpartition("/")[2] or "sip"
         self.host, self.port = host, port
         self.keys = KeyStore(home)
-        self.fanout = Fanout(epoch=time.time_ns() // 1000, on_union=self._on_union)
+        self._recorder = recorder
+        self.fanout = Fanout(
+            epoch=time.time_ns() // 1000,
+            on_union=self._on_union,
+            always=dict.fromkeys(record_channels, ("*",)) if recorder else None,
+            on_data=self._record if recorder else None,
+        )
         self.upstream = Upstream(
             upstream_url,
             on_frame=self._on_upstream_frame,
@@ -108,6 +119,9 @@ class RelayServer:
             server_header=None,
         )
         self.port = self._server.sockets[0].getsockname()[1]
+        if self._recorder is not None:
+            self.fanout.start()
+            self._open_by_ourselves()
         self._start(self._tick())
         self._start(self._watch_keys())
         return self
@@ -120,6 +134,8 @@ class RelayServer:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
 
     def status(self) -> dict[str, object]:
         """Return counters for people and programs; nothing secret."""
@@ -130,6 +146,7 @@ class RelayServer:
             "ring_bytes": self.fanout.ring.size_bytes,
             "loop_lag_ms": round(1000 * self._loop_lag_s),
             **self.fanout.counters,
+            **(self._recorder.counters if self._recorder is not None else {}),
         }
 
     def status_message(self) -> dict[str, object]:
@@ -349,6 +366,10 @@ class RelayServer:
         if "frame" in line.protocol.extensions:
             line.protocol.send({"T": "consumer", **found})
             self.fanout.flush_control(line, now_s=now_s)
+
+    def _record(self, received: Sequence[bytes], now_ns: int) -> None:
+        if self._recorder is not None:
+            self._recorder.add(received, recv_ns=now_ns)
 
     # --- clockwork -------------------------------------------------------------------------------
 

@@ -6,13 +6,16 @@ import signal
 import ssl
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay import frames, keys
+from relay.recorder import Recorder
 from relay.server import RelayServer, run_relay
+from relay.symbols import CHANNELS
 
 DEFAULT_UPSTREAM = "wss://stream.data.alpaca.markets/v2/sip"
 STATUS_S = 5.0
@@ -28,6 +31,9 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
         parser.add_argument("--tls-cert", help="certificate chain (PEM); with --tls-key: wss only")
         parser.add_argument("--tls-key")
+        parser.add_argument("--record", metavar="DIR", help="record every symbol as tapes")
+        parser.add_argument("--record-channels", default=",".join(CHANNELS))
+        parser.add_argument("--record-keep-gb", type=float, default=64.0, help="of all tapes there")
         parser.add_argument(
             "--json-status", action="store_true", help="one JSON line every five seconds"
         )
@@ -82,12 +88,21 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         own = (settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY)
+        feed = urlsplit(options["upstream"]).path.rstrip("/").rpartition("/")[2] or "sip"
+        keep_bytes = int(options["record_keep_gb"] * (1 << 30))
+        recorder = (
+            Recorder(options["record"], feed=feed, keep_bytes=keep_bytes)
+            if options["record"]
+            else None
+        )
         server = RelayServer(
             upstream_url=options["upstream"],
             upstream_keys=own if all(own) else None,
             home=settings.RELAY_HOME,
             host=options["host"],
             port=options["port"],
+            recorder=recorder,
+            record_channels=[n for n in options["record_channels"].split(",") if n in CHANNELS],
             tls=_tls(options["tls_cert"], options["tls_key"]),
         )
         status = asyncio.create_task(self._status(server)) if options["json_status"] else None

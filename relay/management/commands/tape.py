@@ -1,16 +1,26 @@
-"""`manage.py tape import|info|cut`: make a tape of CSV files, look at one, cut one."""
+"""`manage.py tape import|info|cut|record`: make a tape of CSV files or a stream, look, cut."""
 
+import asyncio
 import datetime as dt
 import re
+import signal
+import time
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
+import uvloop
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay import tape
+from relay.client import RelayClient
+from relay.recorder import Recorder
+from relay.symbols import CHANNELS
+from relay.wire import is_control
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -41,6 +51,12 @@ class Command(BaseCommand):
         make.add_argument("--feed", default="sip")
         look = actions.add_parser("info", help="count what is on a tape; exit 1 when damaged")
         cut = actions.add_parser("cut", help="copy a part of a tape (New York times)")
+        record = actions.add_parser("record", help="record a stream (a relay's, the venue's)")
+        record.add_argument("--url", default=settings.RELAY_URL)
+        record.add_argument("--out", required=True, metavar="DIR")
+        record.add_argument("--channels", default="trades,quotes,statuses,lulds")
+        record.add_argument("--keep-gb", type=float, default=64.0)
+        record.add_argument("--seconds", type=float, help="then stop; else at Ctrl-C")
         for action in (look, cut):
             action.add_argument("tape")
         cut.add_argument("--from", dest="start", type=clock_time, required=True)
@@ -52,6 +68,9 @@ class Command(BaseCommand):
             action.add_argument("--json", action="store_true", dest="as_json")
 
     def handle(self, *args: Any, action: str, as_json: bool, **options: Any) -> None:
+        if action == "record":
+            self.stdout.write(f"{uvloop.run(_record(**options)):,} frames recorded")
+            return
         made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         try:
             if action == "import":
@@ -76,6 +95,37 @@ class Command(BaseCommand):
         if Path(options["out"]).resolve() == Path(options["tape"]).resolve():
             raise CommandError("--out must be another file than the tape itself")
         tape.cut(options["tape"], options["out"], start_ns, end_ns, symbols, created=made)
+
+
+async def _record(
+    url: str, out: str, channels: str, keep_gb: float, seconds: float | None, **_options: Any
+) -> int:
+    """Record until told to stop; return how many frames."""
+    feed = urlsplit(url).path.rstrip("/").rpartition("/")[2] or "sip"
+    recorder = Recorder(out, feed=feed, keep_bytes=int(keep_gb * (1 << 30)))
+    key = (settings.RELAY_KEY_ID, settings.RELAY_SECRET)
+    if not all(key):
+        key = (settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY)
+
+    def take(frame: bytes) -> None:
+        if not is_control(frame):
+            recorder.add([frame], recv_ns=time.time_ns())
+
+    client = RelayClient(url, *key, on_frame=take, on_state=lambda state, reason: None)
+    client.want({name: ["*"] for name in channels.split(",") if name in CHANNELS})
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = asyncio.create_task(client.run())
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+    await client.close()
+    await running
+    await asyncio.to_thread(recorder.close)
+    return recorder.counters["recorded"]
 
 
 def _described(found: tape.TapeInfo) -> str:
