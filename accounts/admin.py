@@ -30,7 +30,7 @@ class _LookOnly:
 class ReadOnlyAdmin(_LookOnly, _ModelAdmin):
     """Base of every admin over records that only services write."""
 
-    actions = None
+    actions: Any = None
     list_per_page = 100
     show_full_result_count = False
 

@@ -37,7 +37,7 @@ class RelayLink:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted: tuple[str, ...] = ()
-        self._upstream: dict[str, str] | None = None  # the request that opened it
+        self._upstream: dict[str, object] | None = None  # the request that opened it
         self.quotes: dict[str, Nbbo] = {}  # written by the link's thread, read by the coordinator
         self.client = RelayClient(
             url,

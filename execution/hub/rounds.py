@@ -20,7 +20,7 @@ from execution.domain.orders import OrderStatus
 from execution.domain.rounds import Exposure, IndexState, RoundInput, SymbolFacts
 from execution.hub.desk import Desk
 from execution.models import Order, Round, RoundState, Run, Trade
-from execution.services import trades
+from execution.services import runs, trades
 from execution.services.moves import TradeState as T
 from signals.confidence.index import IndexBook
 from signals.messages import Gravity, IndexBucket, Report
@@ -152,7 +152,7 @@ class Rounds:
             now_ns=self.desk.now_ns(),
             params_version=self.params_version,
             mode=str(self.parameters["alpaca_trading_mode"]),
-            day=run.day,
+            day=runs.day_of(run),
             open_ns=run.open_ns,
             close_ns=run.close_ns,
             candidates=candidates,

@@ -1,6 +1,6 @@
 """Runs, their start-up steps, and the kill switch."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.db import transaction
@@ -10,6 +10,17 @@ from execution.models import KillSwitch, Run, RunState, StartupStep
 
 LEVELS = ("none", "pause", "cancel_entries", "flatten", "freeze")
 REASON_MAX = 300
+
+
+def day_of(run: Run) -> date:
+    """Return the trading day of a run that has started.
+
+    Raises:
+        ValueError: the start-up has not learned the day yet; nothing may be traded before that.
+    """
+    if run.day is None:
+        raise ValueError(f"run {run.pk} has no trading day yet")
+    return run.day
 
 
 def open_run(run_id: str) -> Run:

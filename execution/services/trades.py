@@ -14,6 +14,7 @@ from execution.services import moves
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
+from execution.services.runs import day_of
 
 #: What a trade keeps of the parameters it was born with.
 EXIT_PARAMETERS = (
@@ -55,10 +56,10 @@ def reserve(
     trade = Trade.objects.create(
         run=run,
         account_number=run.account_number,
-        day=run.day,
+        day=day_of(run),
         slot=slot,
         try_no=try_no,
-        slot_key=f"{run.pk}:{run.account_number}:{run.day}:{slot}",
+        slot_key=f"{run.pk}:{run.account_number}:{day_of(run)}:{slot}",
         open_key=f"{run.pk}:{plan.symbol}",
         symbol=plan.symbol,
         state=T.RESERVED,
@@ -78,7 +79,7 @@ def reserve(
         run=run,
         trade=trade,
         purpose="e",
-        client_order_id=domain.client_order_id(run.account_number, run.day, slot, try_no, "e"),
+        client_order_id=domain.client_order_id(run.account_number, day_of(run), slot, try_no, "e"),
         symbol=plan.symbol,
         side="buy",
         type="market" if plan.entry_style == "market" else "limit",
@@ -104,7 +105,7 @@ def _born_with(plan: EntryPlan, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _free_slot(run: Run) -> tuple[int, int]:
     """Return the lowest slot of the day that is not used up, and the number of the next try."""
-    of_day = Trade.objects.filter(run=run, account_number=run.account_number, day=run.day)
+    of_day = Trade.objects.filter(run=run, account_number=run.account_number, day=day_of(run))
     used = set(of_day.filter(slot_key__isnull=False).values_list("slot", flat=True))
     slot = next(n for n in range(1, len(used) + 2) if n not in used)
     return slot, of_day.filter(slot=slot).count() + 1
