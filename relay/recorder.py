@@ -134,6 +134,8 @@ class Recorder:
         )
         self._make_room()
         self._path = self.directory / name
+        while self._path.exists():  # clocks may step back
+            self._path = self._path.with_name(self._path.name.removesuffix(".tape") + "+.tape")
         self._writer = TapeWriter(self._path, header)
         self._began_ns = recv_ns
         logger.info("recording", extra={"tape": name})
