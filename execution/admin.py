@@ -8,8 +8,10 @@ from django.http import HttpRequest
 
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline
 from execution.models import (
+    Acknowledgement,
     Activity,
     BrokerEvent,
+    BrokerRef,
     Decision,
     ExitSignalRecord,
     KillSwitch,
@@ -100,6 +102,32 @@ class ExitSignalAdmin(ReadOnlyAdmin):
 class ActivityAdmin(ReadOnlyAdmin):
     list_display = ("at", "run", "level", "kind", "text")
     list_filter = ("level", "kind", "run")
+
+
+@admin.register(Acknowledgement)
+class AcknowledgementAdmin(ReadOnlyAdmin):
+    list_display = ("activity", "actor", "at")
+    list_select_related = ("activity",)
+
+
+@admin.register(StartupStep)
+class StartupStepAdmin(ReadOnlyAdmin):
+    list_display = ("run", "position", "name", "state", "reason", "at")
+    list_filter = ("state", "run")
+
+
+@admin.register(OrderAttempt)
+class OrderAttemptAdmin(ReadOnlyAdmin):
+    list_display = ("order", "kind", "n", "sent_at", "outcome", "message")
+    list_filter = ("kind", "outcome")
+    list_select_related = ("order",)
+
+
+@admin.register(BrokerRef)
+class BrokerRefAdmin(ReadOnlyAdmin):
+    list_display = ("broker_id", "order", "run")
+    list_select_related = ("order",)
+    search_fields = ("broker_id",)
 
 
 @admin.register(Lease)

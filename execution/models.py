@@ -367,3 +367,14 @@ class Activity(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Acknowledgement(models.Model):
+    """Somebody has read a warning or an error of the log; written once."""
+
+    activity = models.OneToOneField(Activity, on_delete=models.CASCADE, related_name="seen")
+    actor = models.CharField(max_length=150)
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.activity_id}"

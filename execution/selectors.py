@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+from django.db.models import Count
+
 from execution.domain.orders import TRADE_ENDED, OrderStatus, TradeState
 from execution.models import (
     Activity,
@@ -12,10 +15,12 @@ from execution.models import (
     KillSwitch,
     Order,
     Round,
+    RoundState,
     Run,
     StartupStep,
     Trade,
 )
+from signals.messages import Quote, SessionState
 
 UNRESOLVED = (str(OrderStatus.UNKNOWN), str(OrderStatus.SENDING))
 ENDED = tuple(str(state) for state in TRADE_ENDED)
@@ -36,6 +41,8 @@ class TradingDayFacts:
 
 def trading_day(run: Run) -> TradingDayFacts:
     """Return the facts of the run's trading day; a slot given back without a fill is no trade."""
+    if run.day is None:  # the start-up has not got that far
+        return TradingDayFacts()
     rows = list(Trade.objects.filter(run=run, day=run.day, slot_key__isnull=False).order_by("pk"))
     closed = sorted(
         (t for t in rows if t.state == TradeState.CLOSED), key=lambda t: (t.closed_ns or 0, t.pk)
@@ -81,9 +88,8 @@ def current_run() -> Run | None:
 
 def startup_steps(run: Run) -> list[dict[str, Any]]:
     """Return the start-up sequence in order: name, state, reason, at."""
-    return list(
-        StartupStep.objects.filter(run=run).values("position", "name", "state", "reason", "at")
-    )
+    rows = StartupStep.objects.filter(run=run)
+    return [dict(row) for row in rows.values("position", "name", "state", "reason", "at")]
 
 
 def latest_decisions(run: Run, limit: int = 50) -> list[Decision]:
@@ -92,19 +98,79 @@ def latest_decisions(run: Run, limit: int = 50) -> list[Decision]:
 
 
 def latest_rounds(run: Run, limit: int = 20) -> list[dict[str, Any]]:
-    return list(
-        Round.objects.filter(run=run)
-        .order_by("-k")
-        .values("k", "state", "n_candidates", "n_shadow", "n_symbols", "coverage", "closed_ns")[
-            :limit
-        ]
-    )
+    names = ("k", "state", "n_candidates", "n_shadow", "n_symbols", "coverage", "closed_ns")
+    rows = Round.objects.filter(run=run).order_by("-k")
+    return [dict(row) for row in rows.values(*names)[:limit]]
 
 
 def active_trades(run: Run) -> list[Trade]:
     """Return the trades whose slot is busy, with their orders at hand."""
     rows = Trade.objects.filter(run=run).exclude(state__in=ENDED)
     return list(rows.prefetch_related("orders").order_by("pk"))
+
+
+class SeenCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a round's stored candidate that pages draw; see `signals.messages.Candidate`."""
+
+    candidate_id: str
+    symbol: str
+    shadow: bool
+    x: float
+    accel: float
+    b: int
+    close: float
+    window: dict[str, list[Any]]
+    session: SessionState
+    quote: Quote | None = None
+
+
+class _SeenInputs(msgspec.Struct, frozen=True, kw_only=True):
+    candidates: list[SeenCandidate] = []
+
+
+_seen = msgspec.msgpack.Decoder(_SeenInputs)
+
+
+def seen_candidates(row: Round) -> list[SeenCandidate]:
+    """Return what round `row` saw, as it was stored; nothing when it stored no inputs."""
+    if row.inputs is None:
+        return []
+    try:
+        return _seen.decode(bytes(row.inputs)).candidates
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return []  # packed by another version
+
+
+def newest_round(run: Run, *, with_candidates: bool = False) -> Round | None:
+    """Return the newest round, decided or not; `with_candidates`: the newest decided with some."""
+    rows = Round.objects.filter(run=run).order_by("-k")
+    if with_candidates:
+        rows = rows.filter(state=RoundState.DECIDED, n_candidates__gt=0)
+    return rows.defer("candidate_rows", "decision_rows").first()
+
+
+def outcomes_of(run: Run, k: int) -> dict[tuple[str, str], int]:
+    """Return how many candidates of round k came to each (outcome, primary reason)."""
+    rows = Decision.objects.filter(run=run, k=k, shadow=False).order_by()
+    counted = rows.values("outcome", "primary_reason").annotate(n=Count("pk"))
+    return {(row["outcome"], row["primary_reason"]): row["n"] for row in counted}
+
+
+def fired_symbols(run: Run, k: int) -> list[str]:
+    """Return the stocks that round k sent an entry for."""
+    rows = Decision.objects.filter(run=run, k=k, outcome="fired").order_by("rank")
+    return list(rows.values_list("symbol", flat=True))
+
+
+def decisions_of(run: Run, k: int, candidate_ids: Iterable[str]) -> dict[str, Decision]:
+    """Return the decisions of some candidates of round k, by candidate id."""
+    rows = Decision.objects.filter(run=run, k=k, candidate_id__in=list(candidate_ids))
+    return {row.candidate_id: row for row in rows}
+
+
+def decisions_about(run: Run, symbol: str, limit: int = 24) -> list[Decision]:
+    """Return the newest decisions about one symbol, newest first."""
+    return list(Decision.objects.filter(run=run, symbol=symbol).order_by("-k")[:limit])
 
 
 def closed_trades(run: Run, limit: int = 50) -> list[Trade]:
@@ -116,6 +182,51 @@ def closed_trades(run: Run, limit: int = 50) -> list[Trade]:
 def activity(run: Run, limit: int = 50) -> list[Activity]:
     """Return the newest lines of the hub's log, newest first."""
     return list(Activity.objects.filter(run=run)[:limit])
+
+
+PROBLEMS = ("warning", "alarm", "error")
+
+
+def log_kinds(run: Run) -> list[str]:
+    """Return the kinds of lines that the run's log holds."""
+    return sorted(set(Activity.objects.filter(run=run).order_by().values_list("kind", flat=True)))
+
+
+def log(
+    run: Run,
+    *,
+    levels: Iterable[str] = (),
+    kind: str = "",
+    text: str = "",
+    unread: bool = False,
+    before: int = 0,
+    limit: int = 100,
+) -> list[Activity]:
+    """Return lines of the log, newest first.
+
+    Args: levels, kind, text: keep these only, when given; unread: problems nobody acknowledged;
+        before: continue below this line's id.
+    """
+    rows = Activity.objects.filter(run=run).select_related("seen")
+    if levels:
+        rows = rows.filter(level__in=list(levels))
+    if kind:
+        rows = rows.filter(kind=kind)
+    if text:
+        rows = rows.filter(text__icontains=text)
+    if unread:
+        rows = rows.filter(level__in=PROBLEMS, seen=None)
+    if before:
+        rows = rows.filter(pk__lt=before)
+    return list(rows[:limit])
+
+
+def log_counts(run: Run) -> dict[str, int]:
+    """Return how many lines each level has, and under "unread" the unacknowledged problems."""
+    rows = Activity.objects.filter(run=run).order_by().values("level").annotate(n=Count("pk"))
+    found = {row["level"]: row["n"] for row in rows}
+    unread = Activity.objects.filter(run=run, level__in=PROBLEMS, seen=None).count()
+    return {**found, "unread": unread}
 
 
 def shards(hashes: Iterable[tuple[str, dict[bytes, bytes]]]) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
 
 class TradeplaneConfig(AppConfig):
@@ -10,3 +11,7 @@ class TradeplaneConfig(AppConfig):
 
     def ready(self) -> None:
         settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns without it
+        from tradeplane import hooks  # noqa: PLC0415 - models are there only now
+
+        # This app migrates last, so everybody's permissions exist then.
+        post_migrate.connect(hooks.make_groups, sender=self)

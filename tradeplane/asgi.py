@@ -13,13 +13,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from tradeplane.pages.consumers import StatusConsumer  # noqa: E402
+from tradeplane.pages.consumers import LiveConsumer  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": _http,
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([path("live/status", StatusConsumer.as_asgi())]))
+            AuthMiddlewareStack(URLRouter([path("live/board", LiveConsumer.as_asgi())]))
         ),
     }
 )

@@ -4,10 +4,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from tradeplane.pages.views import status
-
 urlpatterns = [
-    path("", status, name="status"),
+    path("", include("tradeplane.pages.urls")),
     path(
         "login/",
         LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),

@@ -1,9 +1,10 @@
 """The log that people read: one row per change of state, the same fact to the process log."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
-from execution.models import Activity
+from execution.models import Acknowledgement, Activity
 
 logger = logging.getLogger("execution")
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "alarm": logging.ERROR}
@@ -27,3 +28,11 @@ def note(
         market_ns=market_ns,
         facts=facts,
     )
+
+
+def acknowledge(ids: Iterable[int], *, actor: str) -> int:
+    """Record that somebody has read these warnings and errors; the first reader counts."""
+    rows = Activity.objects.filter(pk__in=list(ids), seen=None).exclude(level="info")
+    made = [Acknowledgement(activity=row, actor=actor[:150]) for row in rows]
+    Acknowledgement.objects.bulk_create(made, ignore_conflicts=True)
+    return len(made)

@@ -1,295 +1,407 @@
-"""What the status page shows, read from the apps' rows and the roles' heart-beats.
+"""What the live pages show, read from the apps' rows and the roles' heart-beats.
 
-Plain values only (numbers, strings, lists, dicts), so that two boards compare by `==` and a
-section is sent again only when it changed.
+Plain values only, so that two boards compare by `==` and a section is sent again only when it
+changed. What costs more than a look (the table of a round, the day's funnel) is kept by round.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import redis
 from django.conf import settings
 
+from accounts import selectors as books
+from accounts.models import Account
 from execution import selectors
-from execution.models import Activity, Decision, KillSwitch, Order, Round, Run, Trade
-from signals.session import BUCKET_NS, NEW_YORK
+from execution.models import KillSwitch, Round, RoundState, Run, RunState, Trade
+from execution.selectors import TradingDayFacts
+from signals import selectors as parameter_selectors
+from signals.parameters.catalogue import ParameterError, defaults
+from signals.session import BUCKET_NS
+from tradeplane.pages import candidates, figures, letters, log, outcomes, position
+from tradeplane.pages.buckets import Buckets
+from tradeplane.pages.health import Health, Watch
 
-CANDIDATES_MAX, ORDERS_MAX, ACTIVITY_MAX = 30, 20, 40
-SECTIONS = ("mode", "hero", "startup", "candidates", "trade", "orders", "shards", "activity")
+SECTIONS = (
+    "mode", "switch", "hero", "startup", "candidates", "funnel", "position", "letters", "shards",
+    "versions", "activity", "stopping",
+)  # fmt: skip
 STEP_WORDS = {"pending": "Waiting", "running": "Working", "done": "Done", "blocked": "Blocked"}
-
-PURPOSES = {"e": "entry", "tp": "target", "sl": "stop", "o": "protect", "x": "exit", "f": "flatten"}
-
-
-def board(heartbeats: Mapping[str, Mapping[str, str]] | None) -> dict[str, Any]:
-    """Return every section of the page for the newest run.
-
-    Args: heartbeats: the shards' own words by shard number, None when Redis does not answer.
-    """
-    run = selectors.current_run()
-    if run is None:
-        return _empty()
-    steps = [_step(row) for row in selectors.startup_steps(run)]
-    last_round = Round.objects.filter(run=run).order_by("-k").first()
-    trades = selectors.active_trades(run)
-    return {
-        "mode": _mode(run),
-        "hero": _hero(run, steps, last_round, trades),
-        "startup": steps,
-        "candidates": _candidates(run, last_round),
-        "trade": [_trade(trade) for trade in trades],
-        "orders": [_order(order) for order in _newest_orders(run)],
-        "shards": _shards(run, heartbeats),
-        "activity": [_activity(row) for row in selectors.activity(run, ACTIVITY_MAX)],
-    }
+STEP_NAMES = {
+    "lease": "Hub takes the lease",
+    "relay": "Hub joins the relay",
+    "upstream": "Feed opened",
+    "account": "Account read",
+    "updates": "Order updates",
+    "clock": "Market clock",
+    "reconcile": "Books agree",
+    "universe": "Universe chosen",
+    "shards": "Shards warm",
+    "rounds": "Rounds run",
+}
+MODES = {
+    "off": ("OFF", "not deciding"),
+    "shadow": ("SHADOW", "no orders at the broker"),
+    "paper": ("PAPER", "practice money"),
+    "live": ("LIVE", "real money"),
+}
+FUNNEL = (("S", "Healthy stock"), ("C", "Confident"), ("confirm", "Confirmed"), ("fired", "Fired"))
+ROUNDS_AT_ONCE = 20_000
 
 
-def heartbeats(client: redis.Redis) -> dict[str, dict[str, str]] | None:
-    """Return each shard's heart-beat by its number; None when Redis does not answer."""
+@dataclass
+class Funnel:
+    """The day's funnel of one run, summed up round by round as they are decided."""
+
+    run: str = ""
+    last: int = 0
+    sums: dict[str, int] = field(default_factory=dict)
+
+    def read(self, run: Run) -> dict[str, int]:
+        if self.run != run.pk:
+            self.run, self.last, self.sums = run.pk, 0, {}
+        fresh = Round.objects.filter(run=run, pk__gt=self.last).order_by("pk")
+        for pk, state, found in fresh.values_list("pk", "state", "funnel")[:ROUNDS_AT_ONCE]:
+            if state == RoundState.CLOSED:
+                break  # its answer is owed; the later ones wait for it
+            self.last = pk
+            for name, n in found.items():
+                if isinstance(n, int):
+                    self.sums[name] = self.sums.get(name, 0) + n
+        return self.sums
+
+
+class Board:
+    """Args: client: Redis with the state; used from one thread."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._buckets = Buckets(client)
+        self._funnel = Funnel()
+        self._watch = Watch()
+        self._table: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def read(self) -> tuple[dict[str, Any], Health]:
+        """Return every section's values and how fresh they are."""
+        run = selectors.current_run()
+        beats = heartbeats(self._client, settings.TRADEPLANE_SHARDS)
+        if run is None:
+            return _nothing(beats), Health(state="empty", why="Nothing has run yet.")
+        hub = None if beats is None else beats.pop("hub", None)
+        health = self._watch.look(run, hub, beats)
+        values = self._values(run, hub, beats, health)
+        if health.state == "live" and not values["candidates"]["rows"]:
+            health = health.but(state="empty")
+        values["hero"] = {**values["hero"], "health": health.state}
+        return values, health
+
+    def _values(
+        self,
+        run: Run,
+        hub: dict[str, str] | None,
+        beats: dict[str, dict[str, str]] | None,
+        health: Health,
+    ) -> dict[str, Any]:
+        p = parameters_of(run)
+        day = selectors.trading_day(run)
+        trades = selectors.active_trades(run)
+        newest = selectors.newest_round(run)
+        table = self._candidates(run, newest, p)
+        switch = KillSwitch.objects.first()
+        described = [position.describe(trade, self._mark(run, trade.symbol), p) for trade in trades]
+        steps = [step(row) for row in selectors.startup_steps(run)]
+        money = self._money(run, day, trades, p)
+        return {
+            "mode": mode(run),
+            "switch": switch_of(switch),
+            "hero": {
+                **say(run, steps, newest, trades, day, switch, p, health),
+                "kpis": money,
+            },
+            "startup": {"steps": steps, "said": said_of(steps)},
+            "candidates": table,
+            "funnel": self._funnel_of(run, newest),
+            "position": {"trades": described, "slots": _slots(trades, day, p)},
+            "letters": letters.cells(run, beats, float(p["max_relay_lag_ms"])),
+            "shards": letters.shards(run, beats),
+            "versions": letters.versions(run, hub, beats),
+            "activity": [log.line(row) for row in selectors.activity(run, log.NEWEST)],
+            "stopping": _stopping(described, run),
+        }
+
+    def _candidates(self, run: Run, newest: Round | None, p: Mapping[str, Any]) -> dict[str, Any]:
+        """The table changes once per decided round."""
+        key = (run.pk, newest and (newest.k, newest.state), p["min_score"], p["confirm_buckets"])
+        if self._table[0] != key:
+            found = candidates.table(run, newest, p)
+            if not found["rows"]:
+                found["miss"] = candidates.nearest_miss(run, newest)
+                found["read"] = figures.count(newest.n_symbols) if newest else figures.MISSING
+            self._table = (key, found)
+        return self._table[1]
+
+    def _funnel_of(self, run: Run, newest: Round | None) -> list[dict[str, str]]:
+        sums = self._funnel.read(run)
+        read = newest.n_symbols if newest else None
+        return [
+            {"name": "Stocks read", "value": figures.count(read)},
+            {"name": "Judged today", "value": figures.count(sums.get("candidates", 0))},
+            *({"name": name, "value": figures.count(sums.get(key, 0))} for key, name in FUNNEL),
+        ]
+
+    def _mark(self, run: Run, symbol: str) -> Decimal | None:
+        bar = self._buckets.newest(run.pk, run.day, symbol)
+        return None if bar is None else Decimal(str(round(bar.close, 4)))
+
+    def _money(
+        self, run: Run, day: TradingDayFacts, trades: list[Trade], p: Mapping[str, Any]
+    ) -> list[dict[str, str]]:
+        marks = {trade.symbol: self._mark(run, trade.symbol) for trade in trades}
+        result, whole = position.day_result(run, day.realized, trades, marks.get)
+        start = run.opening_cash
+        limit = start * Decimal(str(p["max_daily_loss_percent"])) / 100
+        share = figures.percent(100 * result / start) if start else figures.MISSING
+        said = "no trade yet" if not day.trades else "open" if trades else "realized"
+        return [
+            {
+                "name": "Today",
+                "value": figures.money(result) if whole else figures.MISSING,
+                "more": f"{figures.arrow(result)} {share}, {said}" if whole else "price unknown",
+                "tone": figures.tone(result),
+            },
+            {
+                "name": "Trades",
+                "value": f"{day.trades} of {p['max_trades_per_day']}",
+                "more": f"{day.trades - len(trades)} closed",
+            },
+            {
+                "name": "Loss room",
+                "help": "How much more may be lost today before entries stop by themselves: "
+                f"{p['max_daily_loss_percent']:g} % of the equity at the open.",
+                "value": figures.money(limit + result, signed=False) if start else figures.MISSING,
+                "more": f"stops at {figures.money(-limit)}" if start else "",
+            },
+            {
+                "name": "Equity",
+                "value": figures.money(_equity(run, marks), signed=False),
+                "more": "by the books",
+            },
+        ]
+
+
+def heartbeats(client: redis.Redis, n_shards: int) -> dict[str, dict[str, str]] | None:
+    """Return heart-beats by shard number and under "hub"; None when Redis does not answer."""
+    names = {str(number): f"hb:shard:{number}" for number in range(1, n_shards + 1)}
+    names["hub"] = "hb:hub"
     try:
         pipe = client.pipeline(transaction=False)
-        for number in range(1, settings.TRADEPLANE_SHARDS + 1):
-            pipe.hgetall(f"hb:shard:{number}")
+        for key in names.values():
+            pipe.hgetall(key)
         answers = pipe.execute()
     except redis.RedisError:
         return None
     return {
-        str(number): {_text(key): _text(value) for key, value in answer.items()}
-        for number, answer in enumerate(answers, start=1)
+        name: {_text(key): _text(value) for key, value in answer.items()}
+        for name, answer in zip(names, answers, strict=True)
         if answer
     }
 
 
-def _empty() -> dict[str, Any]:
-    sections: dict[str, Any] = {name: [] for name in SECTIONS}
-    sections["mode"] = {"word": "OFF", "note": "nothing has run yet", "kind": "off"}
-    sections["hero"] = {"say": "Nothing has run yet.", "more": "Start with script/up.", "kpis": []}
-    return sections
+def parameters_of(run: Run) -> Mapping[str, Any]:
+    """Return the set that the run uses; before it has one, the set that counts."""
+    found = run.parameters.get(str(run.parameters_version))
+    if found:
+        return {**defaults(), **found}
+    try:
+        return parameter_selectors.active_parameters()[1]
+    except ParameterError:
+        return defaults()
 
 
-def _mode(run: Run) -> dict[str, str]:
-    if run.mode == "live":
-        return {"word": "LIVE", "note": "real money", "kind": "live"}
-    if run.mode == "shadow":
-        return {"word": "SHADOW", "note": "real data, orders on paper only", "kind": "shadow"}
-    if run.lockstep or settings.VENUE_LOCKSTEP_URL:
-        return {"word": "SIMULATED", "note": "a tape, practice money", "kind": "paper"}
-    return {"word": "PAPER", "note": "practice money", "kind": "paper"}
+def mode(run: Run | None) -> dict[str, str]:
+    kind = "off" if run is None else run.mode if run.mode in MODES else "off"
+    word, note = MODES[kind]
+    if run is not None and run.pk.startswith("tape-"):
+        note = f"{note}, a tape"
+    return {"kind": kind, "word": word, "note": note}
 
 
-def _hero(
-    run: Run, steps: list[dict[str, Any]], last: Round | None, trades: list[Trade]
-) -> dict[str, Any]:
-    day = selectors.trading_day(run)
-    switch = KillSwitch.objects.first()
+def switch_of(row: KillSwitch | None) -> dict[str, str]:
+    if row is None or row.level == "none":
+        return {"level": "none"}
     return {
-        "say": _sentence(run, steps, last, trades, switch),
-        "more": f"Run {run.id}, account {run.account_number or '–'}, market time "
-        f"{_clock(run.market_ns)}.",
-        "clock": _clock(run.market_ns),
-        "kpis": [
-            {
-                "name": "Today",
-                "value": _money(day.realized),
-                "more": "realized",
-                "tone": _tone(day.realized),
-            },
-            {"name": "Trades", "value": str(day.trades), "more": f"{len(trades)} open", "tone": ""},
-            {
-                "name": "Rounds",
-                "value": f"{Round.objects.filter(run=run).count():,}",
-                "more": f"last {_clock(last.k * BUCKET_NS)}" if last else "none yet",
-                "tone": "",
-            },
-        ],
+        "level": row.level,
+        "said": SWITCH_SAID[row.level],
+        "reason": row.reason,
+        "actor": row.actor,
+        "at": figures.wall(row.at),
     }
 
 
-def _sentence(
-    run: Run,
-    steps: list[dict[str, Any]],
-    last: Round | None,
-    trades: list[Trade],
-    switch: KillSwitch | None,
-) -> str:
-    """The first line of the page: what is so, and why."""
-    if switch is not None and switch.level != "none":
-        return f"Stopped by hand ({switch.level}): {switch.reason}"
-    blocked = next((step for step in steps if step["state"] == "blocked"), None)
-    if blocked is not None:
-        return f"Start-up is blocked at “{blocked['name']}”: {blocked['reason'] or 'no reason yet'}"
-    if run.state in ("ended", "failed"):
-        return f"The run has {run.state}."
-    waiting = next((step for step in steps if step["state"] != "done"), None)
-    if waiting is not None or not steps:
-        return f"Starting: {waiting['name'] if waiting else 'the hub takes its lease'}."
-    if trades:
-        names = ", ".join(f"{trade.symbol} ({_words(trade.state)})" for trade in trades)
-        return f"One trade is active: {names}." if len(trades) == 1 else f"Active trades: {names}."
-    if last is None:
-        return "All steps hold; waiting for the first round."
-    return f"{_counted(last.n_candidates, 'candidate')} in the last round, no position open."
+SWITCH_SAID = {
+    "pause": "Entries are paused.",
+    "cancel_entries": "Entries are paused and open entry orders canceled.",
+    "flatten": "Everything is being sold; entries are off.",
+    "freeze": "Frozen: only the stop and target at the broker act.",
+}
 
 
-def _step(row: Mapping[str, Any]) -> dict[str, Any]:
+def step(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": _words(row["name"]),
+        "name": STEP_NAMES.get(row["name"], figures.words(row["name"]).capitalize()),
         "state": row["state"],
         "word": STEP_WORDS.get(row["state"], row["state"]),
         "reason": row["reason"],
     }
 
 
-def _candidates(run: Run, last: Round | None) -> list[dict[str, Any]]:
-    """The newest round that had any, strongest first."""
-    rows = Decision.objects.filter(run=run)
-    newest = rows.order_by("-k").first()
-    if newest is None or last is None:
-        return []
-    found = rows.filter(k=newest.k).order_by("shadow", "rank", "symbol")[:CANDIDATES_MAX]
-    return [_candidate(decision) for decision in found]
+def said_of(steps: list[dict[str, Any]]) -> str:
+    """The one sentence over the start-up sequence."""
+    if not steps:
+        return "the hub has not begun"
+    blocked = next((row for row in steps if row["state"] == "blocked"), None)
+    if blocked is not None:
+        return f"held at “{blocked['name']}”: {blocked['reason'] or 'no reason yet'}"
+    done = sum(row["state"] == "done" for row in steps)
+    return "complete" if done == len(steps) else f"{done} of {len(steps)} steps done"
 
 
-def _candidate(decision: Decision) -> dict[str, Any]:
-    features = decision.record.get("features") or {}
+def say(
+    run: Run,
+    steps: list[dict[str, Any]],
+    newest: Round | None,
+    trades: list[Trade],
+    day: TradingDayFacts,
+    switch: KillSwitch | None,
+    p: Mapping[str, Any],
+    health: Health,
+) -> dict[str, str]:
+    """The first lines of the page: what is so, and why."""
+    if health.state == "stale":
+        return {"say": f"Entries are blocked: {health.why}", "more": _safe_words(trades)}
+    if run.state == RunState.FAILED:
+        return {"say": "The run has failed.", "more": "The reason is in the log."}
+    if run.state == RunState.ENDED:
+        counted = figures.counted(day.trades, "trade")
+        return {"say": f"The tape has ended. {counted} today.", "more": _round_words(run, newest)}
+    if health.state == "loading":
+        return {"say": f"Starting: {said_of(steps)}.", "more": "Entries stay off until all hold."}
+    if newest is None:
+        return {"say": "All steps hold; the first round is coming.", "more": ""}
+    at = figures.clock((newest.k + 1) * BUCKET_NS)
+    fired = selectors.fired_symbols(run, newest.k) if newest.n_candidates else []
+    if fired:
+        head = f"{', '.join(fired)} fired at {at}."
+    elif newest.n_candidates:
+        head = f"Nothing fired at {at}."
+    else:
+        head = f"Quiet. No stock accelerates enough at {at}."
+    return {"say": f"{head} {_why_idle(trades, day, switch, p)}".strip(),
+            "more": _round_words(run, newest)}  # fmt: skip
+
+
+def _why_idle(
+    trades: list[Trade], day: TradingDayFacts, switch: KillSwitch | None, p: Mapping[str, Any]
+) -> str:
+    if switch is not None and switch.level != "none":
+        return SWITCH_SAID[switch.level]
+    names = ", ".join(trade.symbol for trade in trades)
+    slots = int(p["max_concurrent_positions"]) if p["concurrent_trading"] else 1
+    if trades and len(trades) >= slots:
+        which = "Your one slot is" if slots == 1 else f"Your {slots} slots are"
+        return f"{which} busy with {names}."
+    if day.trades >= p["max_trades_per_day"]:
+        return f"Your {p['max_trades_per_day']} trades of today are used."
+    return f"Open: {names}." if trades else ""
+
+
+def _round_words(run: Run, newest: Round | None) -> str:
+    """`11 candidates · 1 is blocked · 1 waits for another round · 9 turned down`."""
+    if newest is None:
+        return "No round yet."
+    coverage = f"coverage {100 * newest.coverage:.0f}{figures.NARROW}%"
+    if not newest.n_candidates:
+        read = figures.counted(newest.n_symbols, "stock")
+        return f"{read} read · no candidate · {coverage} · this is normal most of the time"
+    found: dict[str, int] = {}
+    for (outcome, reason), n in selectors.outcomes_of(run, newest.k).items():
+        key = outcomes.outcome_of(outcome, outcomes.primary_id(reason)).key
+        found[key] = found.get(key, 0) + n
+    words = {
+        "fired": "{} fired",
+        "wait": "{} waiting for another round",
+        "slot": "{} blocked",
+        "unk": "{} unknown",
+        "no": "{} turned down",
+    }
+    parts = [words[key].format(found[key]) for key in words if found.get(key)]
+    return " · ".join([figures.counted(newest.n_candidates, "candidate"), *parts, coverage])
+
+
+def _safe_words(trades: list[Trade]) -> str:
+    held = [trade.symbol for trade in trades if trade.held > 0]
+    if not held:
+        return "No position is open. What you see is the last known state."
+    return f"{', '.join(held)}: stop and target lie at the broker and act without us."
+
+
+def _slots(trades: list[Trade], day: TradingDayFacts, p: Mapping[str, Any]) -> str:
+    slots = int(p["max_concurrent_positions"]) if p["concurrent_trading"] else 1
+    free = slots - len(trades)
+    if day.trades >= p["max_trades_per_day"]:
+        return "None. Today's trades are used."
+    return f"None. {figures.counted(free, 'slot')} {'is' if free == 1 else 'are'} free."
+
+
+def _stopping(described: list[dict[str, Any]], run: Run) -> dict[str, Any]:
+    """What each step of the stop dialog would do now."""
+    waiting = [one for one in described if not one["filled"]]
+    held = [one for one in described if one["filled"]]
     return {
-        "symbol": decision.symbol,
-        "at": _clock(decision.k * BUCKET_NS),
-        "rank": decision.rank,
-        "x": _number(features.get("x"), 1),
-        "z": _number(features.get("z"), 1),
-        "accel": _number(features.get("accel"), 2),
-        "score": _number(decision.score, 0),
-        "streak": decision.streak,
-        "outcome": _words(decision.outcome),
-        "reason": decision.primary_reason or "–",
-        "shadow": decision.shadow,
-        "failed": _failed_gate(decision.record),
+        "entries": ", ".join(f"{one['quantity']} {one['symbol']}" for one in waiting) or "none now",
+        "held": [
+            f"{one['quantity']} {one['symbol']}, about {one['value']}, now {one['pnl']}"
+            for one in held
+        ],
     }
 
 
-def _failed_gate(record: Mapping[str, Any]) -> str:
-    """The sentence of the first closed gate: what holds this one back."""
-    for gate in record.get("gates") or []:
-        if not gate.get("open", gate.get("pass")):
-            return f"{gate.get('id', '')} {gate.get('text', '')}".strip()
-    return ""
+def _equity(run: Run, marks: Mapping[str, Decimal | None]) -> Decimal | None:
+    account = Account.objects.filter(run_id=run.pk, number=run.account_number).first()
+    if account is None:
+        return None
+    known = {symbol: mark for symbol, mark in marks.items() if mark is not None}
+    try:
+        return books.equity(account, known)
+    except KeyError:
+        return None  # a position whose price nobody knows
 
 
-def _trade(trade: Trade) -> dict[str, Any]:
-    """Before the first fill the limit stands for the price paid."""
-    held = trade.filled_quantity
-    entry = trade.entry_value / held if held else trade.limit
-    quantity = trade.held if held else trade.quantity
+def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
+    if beats is not None:
+        beats.pop("hub", None)
     return {
-        "symbol": trade.symbol,
-        "state": _words(trade.state),
-        "quantity": quantity,
-        "filled": bool(held),
-        "entry": _price(entry),
-        "stop": _price(trade.stop_loss),
-        "target": _price(trade.take_profit),
-        "risk": _money(-(entry - trade.stop_loss) * quantity),
-        "gain": _money((trade.take_profit - entry) * quantity),
-        "opened": _clock(trade.opened_ns or 0),
-        "protected": trade.protected_ns is not None and trade.naked_since_ns is None,
+        "mode": mode(None),
+        "switch": switch_of(KillSwitch.objects.first()),
+        "hero": {
+            "say": "Nothing has run yet.",
+            "more": "Start with script/up.",
+            "kpis": [],
+            "health": "empty",
+        },
+        "startup": {"steps": [], "said": "the hub has not begun"},
+        "candidates": {"rows": [], "n": 0, "read": "0", "miss": "", "least": 0},
+        "funnel": [],
+        "position": {"trades": [], "slots": "None."},
+        "letters": letters.cells(None, beats, 1),
+        "shards": letters.shards(None, beats),
+        "versions": letters.versions(None, None, beats),
+        "activity": [],
+        "stopping": {"entries": "none now", "held": []},
     }
-
-
-def _newest_orders(run: Run) -> list[Order]:
-    return list(Order.objects.filter(run=run).order_by("-id")[:ORDERS_MAX])
-
-
-def _order(order: Order) -> dict[str, Any]:
-    return {
-        "symbol": order.symbol,
-        "purpose": PURPOSES.get(order.purpose, order.purpose),
-        "side": order.side,
-        "quantity": f"{order.filled_quantity}/{order.quantity}",
-        "limit": _price(order.limit),
-        "stop": _price(order.stop),
-        "status": order.status,
-        "reason": order.reason,
-        "at": _clock(order.created_ns),
-    }
-
-
-def _shards(run: Run, beats: Mapping[str, Mapping[str, str]] | None) -> list[dict[str, Any]]:
-    if beats is None:
-        return [{"id": "–", "state": "dark", "word": "Redis does not answer", "letters": "–"}]
-    numbers = sorted(set(run.assignments) | set(beats), key=_as_number)
-    return [_shard(number, run.assignments.get(number), beats.get(number)) for number in numbers]
-
-
-def _shard(number: str, ranges: Any, beat: Mapping[str, str] | None) -> dict[str, Any]:
-    letters = beat.get("letters", "") if beat else ""
-    if not letters and isinstance(ranges, list):
-        letters = ", ".join(f"{low}–{high}" for low, high in ranges)
-    if beat is None:
-        return {"id": number, "state": "dark", "word": "silent", "letters": letters or "–"}
-    return {
-        "id": number,
-        "state": "ok",
-        "word": beat.get("state", "–"),
-        "letters": letters or "none yet",
-        "lag": f"{float(beat.get('lag_ms') or 0):,.0f} ms",
-        "symbols": beat.get("symbols", "0"),
-        "params": beat.get("params_version", "–"),
-    }
-
-
-def _activity(row: Activity) -> dict[str, str]:
-    tone = {"warning": "warn", "alarm": "bad", "error": "bad"}.get(row.level, "info")
-    return {
-        "at": _clock(row.market_ns) if row.market_ns else _wall(row.at),
-        "kind": row.kind,
-        "tone": tone,
-        "text": row.text,
-    }
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{f'{number:,}' if number else 'No'} {thing}{'' if number == 1 else 's'}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _clock(ts_ns: int) -> str:
-    if ts_ns <= 0:
-        return "–"
-    return datetime.fromtimestamp(ts_ns // 1_000_000_000, NEW_YORK).strftime("%H:%M:%S ET")
-
-
-def _wall(at: datetime) -> str:
-    return at.astimezone(UTC).astimezone(NEW_YORK).strftime("%H:%M:%S ET")
-
-
-def _number(value: Any, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
-
-
-def _price(value: Decimal | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.4f}" if value < 1 else f"{value:,.2f}"
-
-
-def _money(value: Decimal) -> str:
-    sign = "−" if value < 0 else "+" if value > 0 else ""
-    return f"{sign}${abs(value):,.2f}"
-
-
-def _tone(value: Decimal) -> str:
-    return "up" if value > 0 else "down" if value < 0 else ""
 
 
 def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _as_number(text: str) -> int:
-    return int(text) if text.isdigit() else 0

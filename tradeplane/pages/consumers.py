@@ -1,11 +1,13 @@
-"""The status page's live connection."""
+"""The pages' live connection."""
 
 import asyncio
 from typing import Any
+from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from tradeplane.pages.feed import Feed, shared_reader
+from tradeplane.pages.board import SECTIONS
+from tradeplane.pages.feed import Feed, Message, shared_reader
 
 CLOSE_UNAUTHENTICATED = 4401
 _feeds: dict[asyncio.AbstractEventLoop, Feed] = {}
@@ -21,19 +23,26 @@ def current_feed() -> Feed:
     return _feeds[loop]
 
 
-class StatusConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # Channels has no types
-    """Snapshot first, then deltas; the page may ask for a snapshot again."""
+class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # Channels has no types
+    """Snapshot first, then deltas; the page may ask for a snapshot again.
+
+    `?sections=mode,hero` keeps what the page has no place for from being sent to it.
+    """
 
     #: No channel layer: a page must not go blind because Redis did.
     channel_layer_alias = "none"
     _pump: asyncio.Task[None] | None = None
-    _queue: asyncio.Queue[dict[str, Any]] | None = None
+    _queue: asyncio.Queue[Message] | None = None
+    _wanted: frozenset[str] = frozenset(SECTIONS)
 
     async def connect(self) -> None:
         user = self.scope.get("user")
         if user is None or not user.is_authenticated:
             await self.close(code=CLOSE_UNAUTHENTICATED)
             return
+        asked = parse_qs(self.scope.get("query_string", b"").decode("ascii", "replace"))
+        if "sections" in asked:
+            self._wanted = frozenset(asked["sections"][0].split(","))
         await self.accept()
         self._queue = await current_feed().join()
         self._pump = asyncio.create_task(self._pump_queue(self._queue))
@@ -46,8 +55,14 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # Channe
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "snapshot":
-            await self.send_json(current_feed().snapshot())
+            await self.send_json(self._trimmed(current_feed().snapshot()))
 
-    async def _pump_queue(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+    async def _pump_queue(self, queue: asyncio.Queue[Message]) -> None:
         while True:
-            await self.send_json(await queue.get())
+            await self.send_json(self._trimmed(await queue.get()))
+
+    def _trimmed(self, message: Message) -> Message:
+        if "sections" not in message:
+            return message
+        kept = {n: html for n, html in message["sections"].items() if n in self._wanted}
+        return {**message, "sections": kept}

@@ -5,8 +5,11 @@ changed. Pages that miss a number ask for a snapshot. Nothing is read while nobo
 """
 
 import asyncio
+import hashlib
 import logging
+import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -15,37 +18,61 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.template.loader import render_to_string
 
-from tradeplane.pages import board as pages_board
+from tradeplane.pages.board import SECTIONS, Board
+from tradeplane.pages.health import Health
 from tradeplane.runtime.redis import short_client
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-BEAT_EVERY = 2  # looks without a change before a sign of life
 PENDING_MAX = 8
 
 Message = dict[str, Any]
+View = tuple[dict[str, str], Message]  # HTML by section, and facts about the whole page
 
 
 class Reader:
-    """Reads the board and renders its sections; synchronous, used from one thread."""
+    """Reads the board and renders its sections; one caller at a time."""
 
     def __init__(self) -> None:
-        self._redis = short_client(settings.REDIS_STATE_URL)
+        self.redis = short_client(settings.REDIS_STATE_URL)
+        self._board = Board(self.redis)
+        self._lock = threading.Lock()
+        self._rendered: dict[str, tuple[Any, str]] = {}
 
-    def sections(self) -> tuple[dict[str, str], str]:
-        """Return the HTML of every section by name, and the kind of the mode."""
-        values = pages_board.board(pages_board.heartbeats(self._redis))
-        html: dict[str, str] = {
-            name: render_to_string(f"status/{name}.html", {name: values[name]})
-            for name in pages_board.SECTIONS
-        }
-        return html, str(values["mode"]["kind"])
+    def look(self) -> tuple[dict[str, Any], View]:
+        """Return the sections' values, their HTML, and the facts about the page."""
+        with self._lock:
+            values, health = self._board.read()
+            html = {name: self._render(name, values[name]) for name in SECTIONS}
+            return values, (html, _facts(values, health))
 
-    def sections_outside_requests(self) -> tuple[dict[str, str], str]:
+    def sections_outside_requests(self) -> View:
         """The same where no request begins or ends to drop a connection the database closed."""
         close_old_connections()
-        return self.sections()
+        return self.look()[1]
+
+    def _render(self, name: str, values: Any) -> str:
+        """Render a section when its values changed."""
+        known = self._rendered.get(name)
+        if known is None or known[0] != values:
+            text: str = render_to_string(f"live/{name}.html", {name: values})
+            self._rendered[name] = known = (values, text)
+        return known[1]
+
+
+def _facts(values: dict[str, Any], health: Health) -> Message:
+    return {"mode": values["mode"]["kind"], "build": build(), "health": asdict(health)}
+
+
+@cache
+def build() -> str:
+    """Return a name of the pages' code: a page of another build must be loaded anew."""
+    found = hashlib.sha256()
+    for folder in (settings.BASE_DIR / "static", settings.BASE_DIR / "templates"):
+        for path in sorted(folder.rglob("*.*")):
+            found.update(path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 @cache
@@ -57,13 +84,12 @@ def shared_reader() -> Reader:
 class Feed:
     """Fans the board out to the pages' queues; bounded, and a slow page gets a snapshot again."""
 
-    def __init__(self, read: Callable[[], tuple[dict[str, str], str]]) -> None:
+    def __init__(self, read: Callable[[], View]) -> None:
         self._read = sync_to_async(read, thread_sensitive=True)
         self._pages: set[asyncio.Queue[Message]] = set()
         self._task: asyncio.Task[None] | None = None
         self._sections: dict[str, str] = {}
-        self._kind = "off"
-        self._quiet = 0
+        self._facts: Message = {}
         self.seq = 0
 
     async def join(self) -> asyncio.Queue[Message]:
@@ -81,7 +107,7 @@ class Feed:
         self._pages.discard(queue)
 
     def snapshot(self) -> Message:
-        return {"type": "snapshot", "seq": self.seq, "mode": self._kind, "sections": self._sections}
+        return {"type": "snapshot", "seq": self.seq, "sections": self._sections, **self._facts}
 
     async def _run(self) -> None:
         while self._pages:
@@ -90,23 +116,19 @@ class Feed:
                 self._send(await self._look())
             except DatabaseError:
                 logger.exception("the board cannot be read")
-                self._send({"type": "stale", "seq": self.seq})
+                self._send({"type": "error", "seq": self.seq})
 
-    async def _look(self) -> Message | None:
-        """Read once; the delta since the last look, a sign of life now and then, or None."""
-        sections, self._kind = await self._read()
+    async def _look(self) -> Message:
+        """Read once; the delta since the last look, or a beat with the clock."""
+        sections, self._facts = await self._read()
         changed = {n: html for n, html in sections.items() if self._sections.get(n) != html}
         self._sections = sections
-        if changed:
-            self._quiet = 0
-            self.seq += 1
-            return {"type": "delta", "seq": self.seq, "mode": self._kind, "sections": changed}
-        self._quiet += 1
-        return {"type": "beat", "seq": self.seq} if self._quiet % BEAT_EVERY == 0 else None
+        if not changed:
+            return {"type": "beat", "seq": self.seq, **self._facts}
+        self.seq += 1
+        return {"type": "delta", "seq": self.seq, "sections": changed, **self._facts}
 
-    def _send(self, message: Message | None) -> None:
-        if message is None:
-            return
+    def _send(self, message: Message) -> None:
         for queue in self._pages:
             if queue.full():  # a slow page: drop what it has not read, it starts anew
                 while not queue.empty():

@@ -1,17 +1,280 @@
-"""The status page, rendered whole on the server: it works without scripts, scripts keep it new."""
+"""The pages, rendered whole on the server: they tell everything without scripts, scripts keep
+them new."""
+
+import json
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.db.models import Max
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
+from execution import selectors
+from execution.models import Decision, Run
+from execution.services import activity
+from signals import selectors as parameter_selectors
+from signals.parameters.catalogue import ParameterError, defaults
+from signals.session import BUCKET_NS
+from tradeplane.pages import access, board, decisions, figures, log
+from tradeplane.pages.buckets import Buckets
 from tradeplane.pages.feed import shared_reader
+from tradeplane.pages.shell import page
+
+RECORD_ROWS = 24
+CHART_BUCKETS = {"3": 36, "9": 108, "30": 360}
+LOG_ROWS = 100
+LEVELS = {"warnings": ("warning",), "errors": ("alarm", "error")}
 
 
 @never_cache
 @login_required
 @require_GET
-def status(request: HttpRequest) -> HttpResponse:
-    sections, kind = shared_reader().sections()
-    return render(request, "status.html", {"html": sections, "mode_kind": kind})
+def live(request: HttpRequest) -> HttpResponse:
+    """Candidates, position, round, shards, log: the day as it goes."""
+    values = shared_reader().look()[0]
+    rows = values["candidates"]["rows"]
+    first = next((row["id"] for row in rows if row["out"].key != "fired"), None)
+    decision = Decision.objects.filter(pk=first).first() if first else None
+    why = None if decision is None else decisions.told(decision, set_of(decision))
+    return page(request, "live.html", "live", {"why": why})
+
+
+@never_cache
+@login_required
+@require_GET
+def why(request: HttpRequest, decision_id: int) -> HttpResponse:
+    """The card “Why not …?” of one decision, as a part of the live page."""
+    decision = get_object_or_404(Decision.objects.select_related("run"), pk=decision_id)
+    return render(request, "parts/why.html", {"why": decisions.told(decision, set_of(decision))})
+
+
+@never_cache
+@login_required
+@require_GET
+def system(request: HttpRequest) -> HttpResponse:
+    return page(request, "system.html", "system", {})
+
+
+@never_cache
+@login_required
+@require_GET
+def decision(request: HttpRequest, decision_id: int) -> HttpResponse:
+    """One decision in full; the address stays good."""
+    found = get_object_or_404(Decision.objects.select_related("run"), pk=decision_id)
+    return _symbol_page(request, found.run, found.symbol, found)
+
+
+@never_cache
+@login_required
+@require_GET
+def fired(request: HttpRequest, trade_id: int) -> HttpResponse:
+    """To the decision that opened a trade."""
+    run = selectors.current_run()
+    trade = run and run.trades.filter(pk=trade_id).first()
+    found = trade and decisions.decision_of_trade(trade.run, trade.symbol, trade.k)
+    if not found:
+        raise Http404("this trade has no decision")
+    return redirect("decision", decision_id=found.pk)
+
+
+@never_cache
+@login_required
+@require_GET
+def symbol(request: HttpRequest, name: str = "") -> HttpResponse:
+    """The newest decisions about a stock; without a name, of the strongest candidate."""
+    run = selectors.current_run()
+    wanted = (name or request.GET.get("s", "")).strip().upper()[:16]
+    if run is None:
+        return page(request, "symbol.html", "symbol", {"symbol": wanted, "run": None})
+    if not wanted:
+        wanted = _strongest(run)
+    if request.GET.get("s"):
+        return redirect("symbol", name=wanted)
+    newest = next(iter(selectors.decisions_about(run, wanted, 1)), None)
+    return _symbol_page(request, run, wanted, newest)
+
+
+def _strongest(run: Run) -> str:
+    rows = shared_reader().look()[0]["candidates"]["rows"]
+    if rows:
+        return str(rows[0]["symbol"])
+    latest = selectors.latest_decisions(run, 1)
+    return latest[0].symbol if latest else ""
+
+
+def _symbol_page(request: HttpRequest, run: Run, name: str, found: Decision | None) -> HttpResponse:
+    record = selectors.decisions_about(run, name, RECORD_ROWS)
+    seen = _seen(run, found)
+    p = set_of(found) if found else board.parameters_of(run)
+    context = {
+        "symbol": name,
+        "run": run,
+        "told": decisions.told(found, p) if found else None,
+        "record": [decisions.summary(row) for row in record],
+        "seen": seen,
+        "chart": chart(run, name, found, p, CHART_BUCKETS["9"]),
+        "orders": [_order(row) for row in decisions.orders_of(run, name)],
+        "is_newest": not record or found is None or record[0].pk == found.pk,
+    }
+    return page(request, "symbol.html", "symbol", context)
+
+
+def _order(row: Any) -> dict[str, Any]:
+    return {
+        "at": figures.time_of(row.created_ns),
+        "purpose": PURPOSES.get(row.purpose, row.purpose),
+        "side": row.side,
+        "quantity": f"{row.filled_quantity:,} of {row.quantity:,}",
+        "price": figures.price(row.limit if row.limit is not None else row.stop),
+        "status": figures.words(row.status),
+        "reason": row.reason,
+    }
+
+
+PURPOSES = {"e": "Entry", "tp": "Target", "sl": "Stop", "o": "Protection", "x": "Exit",
+            "f": "Flatten"}  # fmt: skip
+
+
+def _seen(run: Run, found: Decision | None) -> dict[str, str] | None:
+    """Price, spread and VWAP as the decision saw them."""
+    one = _candidate(run, found)
+    if one is None:
+        return None
+    base = one.session.prev_close or one.session.open
+    change = 100 * (one.close / base - 1) if base else None
+    quote, wide = one.quote, figures.MISSING
+    if quote and quote.bid > 0 and quote.ask > 0:
+        wide = f"{20_000 * (quote.ask - quote.bid) / (quote.ask + quote.bid):.0f} bps"
+    return {
+        "price": figures.price(one.close),
+        "change": f"{figures.arrow(change)} {figures.percent(change)} today" if base else "",
+        "tone": figures.tone(change),
+        "quote": f"{figures.price(quote.bid)} × {figures.price(quote.ask)}" if quote else "none",
+        "spread": wide,
+        "vwap": figures.price(one.session.vwap),
+        "volume": figures.count(one.session.cum_volume),
+        "since": figures.clock((one.b + 1) * BUCKET_NS),
+    }
+
+
+def _candidate(run: Run, found: Decision | None) -> selectors.SeenCandidate | None:
+    if found is None:
+        return None
+    row = run.rounds.filter(k=found.k).first()
+    seen = selectors.seen_candidates(row) if row else []
+    return next((one for one in seen if one.candidate_id == found.candidate_id), None)
+
+
+@never_cache
+@login_required
+@require_GET
+def chart_data(request: HttpRequest, name: str) -> JsonResponse:
+    """The bars of a stock, newest last; `?minutes=3|9|30&decision=id`."""
+    run = selectors.current_run()
+    asked = request.GET.get("decision", "")
+    found = Decision.objects.filter(pk=int(asked)).first() if asked.isdigit() else None
+    if found is not None:
+        run = found.run
+    if run is None:
+        return JsonResponse({"bars": []})
+    n = CHART_BUCKETS.get(request.GET.get("minutes", "9"), CHART_BUCKETS["9"])
+    p = set_of(found) if found else board.parameters_of(run)
+    return JsonResponse(chart(run, name.upper()[:16], found, p, n))
+
+
+def chart(run: Run, name: str, found: Decision | None, p: Any, n: int) -> dict[str, Any]:
+    """Return bars from the shards' store; when it has forgotten them, those of the decision."""
+    last_k = found.k if found else run.market_ns // BUCKET_NS - 1
+    kept = Buckets(shared_reader().redis).bars(run.pk, run.day, name, last_k, n)
+    bars = [
+        {"t": figures.time_of(bar.k * BUCKET_NS), "k": bar.k, "o": bar.open, "h": bar.high,
+         "l": bar.low, "c": bar.close, "v": bar.volume, "x": bar.x}
+        for bar in kept
+    ]  # fmt: skip
+    one = _candidate(run, found)
+    if one is not None and len(bars) < len(one.window.get("c", [])):
+        bars = _from_window(one)
+    facts: dict[str, Any] = {"bars": bars, "least": p["ao_min_magnitude_bps"]}
+    if one is not None and found is not None:
+        facts |= {
+            "burst": one.b,
+            "flat": found.record.get("features", {}).get("flat_len") or 0,
+            "vwap": one.session.vwap,
+            "stretch": p["max_vwap_stretch_percent"] if p["use_vwap_alignment"] else None,
+        }
+    return json.loads(json.dumps(facts, allow_nan=False, default=str))  # type: ignore[no-any-return]
+
+
+def _from_window(one: selectors.SeenCandidate) -> list[dict[str, Any]]:
+    w = one.window
+    k0 = int(w["k0"][0])
+    return [
+        {"t": figures.time_of((k0 + n) * BUCKET_NS), "k": k0 + n, "o": o, "h": h, "l": low,
+         "c": c, "v": v, "x": None if x is None or x != x else x}
+        for n, (o, h, low, c, v, x) in enumerate(
+            zip(w["o"], w["h"], w["l"], w["c"], w["v"], w["x"], strict=False)
+        )
+    ]  # fmt: skip
+
+
+def set_of(found: Decision) -> Any:
+    """Return the parameters that a decision was made with."""
+    version = found.record.get("params_version") or found.run.parameters_version
+    kept = found.run.parameters.get(str(version))
+    base = defaults()
+    if kept:
+        return {**base, **kept}
+    try:
+        return parameter_selectors.parameters_of(int(version))
+    except (ParameterError, ValueError):
+        return base
+
+
+# --- the log -----------------------------------------------------------------------------------
+
+
+@never_cache
+@login_required
+@require_GET
+def log_page(request: HttpRequest) -> HttpResponse:
+    """Activity and errors: filter, page on, acknowledge."""
+    run = selectors.current_run()
+    asked = {name: request.GET.get(name, "").strip()[:60] for name in ("level", "kind", "q")}
+    before = request.GET.get("before", "")
+    rows = [] if run is None else selectors.log(
+        run,
+        levels=LEVELS.get(asked["level"], ()),
+        kind=asked["kind"],
+        text=asked["q"],
+        unread=asked["level"] == "unread",
+        before=int(before) if before.isdigit() else 0,
+        limit=LOG_ROWS + 1,
+    )  # fmt: skip
+    counts = selectors.log_counts(run) if run else {}
+    context = {
+        "rows": [log.full(row) for row in rows[:LOG_ROWS]],
+        "next": rows[LOG_ROWS - 1].pk if len(rows) > LOG_ROWS else None,
+        "asked": asked,
+        "kinds": selectors.log_kinds(run) if run else [],
+        "levels": log.levels(counts, asked["level"]),
+        "unread": counts.get("unread", 0),
+        "newest": run.activity_set.aggregate(newest=Max("pk"))["newest"] if run else None,
+    }
+    return page(request, "log.html", "log", context)
+
+
+@login_required
+@require_POST
+@access.needs(access.ACKNOWLEDGE)
+def acknowledge(request: HttpRequest) -> HttpResponse:
+    """Mark problems as read: those chosen, or every one shown when the page was made."""
+    ids = [int(text) for text in request.POST.getlist("id") if text.isdigit()]
+    run = selectors.current_run()
+    if run is not None and request.POST.get("all") and request.POST["all"].isdigit():
+        unread = run.activity_set.filter(level__in=selectors.PROBLEMS, seen=None)
+        ids = list(unread.filter(pk__lte=int(request.POST["all"])).values_list("pk", flat=True))
+    activity.acknowledge(ids, actor=request.user.get_username())
+    where = request.POST.get("back", "")
+    return redirect(f"/log/?{where}" if where else "log")

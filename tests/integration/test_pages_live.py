@@ -1,0 +1,572 @@
+"""The live pages: who may see them, what they say, and how they stay new."""
+
+import asyncio
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.test import Client
+
+from execution.models import Activity, Decision, Run, StartupStep, Trade
+from execution.services import runs
+from shards.state import STORED_ROW
+from tests import page_market
+from tests.servers import Valkey
+from tests.unit.domain_builders import K
+from tradeplane.asgi import application
+from tradeplane.pages import buckets, feed
+from tradeplane.pages.board import SECTIONS, Board
+from tradeplane.pages.feed import PENDING_MAX, Feed
+from tradeplane.runtime.redis import short_client
+
+ORIGIN = (b"origin", b"http://localhost")
+HOST = (b"host", b"localhost")
+PAGES = ("/", "/symbol/", "/symbol/NVTX/", "/parameters/", "/system/", "/log/", "/stop/")
+
+
+@pytest.fixture
+def market(db: None, valkey: Valkey, settings: Any) -> Run:
+    """A running run with a decided round, and living roles."""
+    settings.TRADEPLANE_SHARDS = 4
+    feed.shared_reader.cache_clear()
+    page_market.fill()
+    run = Run.objects.get()
+    client = short_client(settings.REDIS_STATE_URL)
+    page_market.beat(client, run, run.market_ns)
+    page_market.last_price(client, "ABCD", 20.31)
+    return run
+
+
+@pytest.fixture
+def board(market: Run, settings: Any) -> Board:
+    return Board(short_client(settings.REDIS_STATE_URL))
+
+
+def client_of(name: str) -> Client:
+    client = Client()
+    client.force_login(get_user_model().objects.get(username=name))
+    return client
+
+
+@pytest.fixture
+def owner(market: Run) -> Client:
+    return client_of("owner")
+
+
+# --- who may look -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", [*PAGES, "/why/1/", "/decision/1/", "/symbol/NVTX/bars/"])
+def test_every_page_wants_a_sign_in(client: Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/?next=/")
+
+
+@pytest.mark.django_db
+def test_a_wrong_password_says_so_and_signs_nobody_in(client: Client) -> None:
+    answer = client.post("/login/", {"username": "ann", "password": "wrong"})
+
+    assert b"is not right" in answer.content
+    assert client.get("/").status_code == 302
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_an_empty_database_still_makes_every_page(
+    admin_client: Client, valkey: Valkey, path: str
+) -> None:
+    feed.shared_reader.cache_clear()
+
+    answer = admin_client.get(path)
+
+    assert answer.status_code == 200
+    assert 'data-mode="off"' in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_viewer_sees_every_page_under_the_strict_policy(market: Run, path: str) -> None:
+    answer = client_of("vic").get(path)
+
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert "script-src 'self'" in answer["Content-Security-Policy"]
+    assert "no-store" in answer["Cache-Control"]
+    assert not re.search(r'\sstyle="|\son\w+="|<script>', page)
+
+
+def test_a_new_database_has_viewers_and_operators(market: Run) -> None:
+    call_command("migrate", verbosity=0)
+    vic = get_user_model().objects.get(username="vic")
+    from django.contrib.auth.models import Group  # noqa: PLC0415
+
+    vic.groups.add(Group.objects.get(name="operators"))
+
+    fresh = get_user_model().objects.get(username="vic")
+    assert fresh.has_perm("execution.add_killswitch")
+    assert fresh.has_perm("signals.add_parameterset")
+    assert Group.objects.get(name="viewers").permissions.count() == 0
+
+
+# --- what the live page says --------------------------------------------------------------------
+
+
+def test_candidates_stand_in_order_of_acceleration_with_the_gate_that_holds_each(
+    owner: Client,
+) -> None:
+    page = owner.get("/").content.decode()
+
+    rows = re.findall(r'data-key="([A-Z]{4})" data-id', page)
+    assert rows == ["CRWX", "NVTX", "TIVA", "ORBN", "HALQ", "MERQ", "VLTN", "PLXR", "GRDN", "BRVO"]
+    assert "Ask is 2.91 % above VWAP; your limit is 2.50 % above." in page
+    assert "Slot busy: ABCD open; you allow 1." in page
+    assert "Nothing fired at 10:30:05 ET. Your one slot is busy with ABCD." in page
+    assert (
+        "10 candidates · 1 waiting for another round · 1 blocked · 8 turned down · coverage 99"
+        in page
+    )
+    assert 'data-spark="' in page
+
+
+def test_an_unknown_is_said_as_unknown(board: Board) -> None:
+    rows = {row["symbol"]: row for row in board.read()[0]["candidates"]["rows"]}
+
+    assert rows["GRDN"]["out"].word == "Unknown, so no"
+    assert rows["GRDN"]["quote"] == "–"
+    assert rows["CRWX"]["out"].word == "Waiting"
+    assert rows["BRVO"]["chip"] == "S3 Halt"
+
+
+def test_the_position_stands_between_stop_and_target_at_its_last_price(board: Board) -> None:
+    values, _ = board.read()
+
+    trade = values["position"]["trades"][0]
+    kpis = {kpi["name"]: kpi for kpi in values["hero"]["kpis"]}
+    assert trade["pnl"] == "+$68.54"
+    assert trade["move"] == "▲ +1.15\u202f% · +0.61 R"
+    assert (trade["entry_at"], trade["now_at"]) == ("33.0", "53.0")
+    assert trade["planned_loss"] == "−$113.24"
+    assert kpis["Today"]["value"] == "+$68.54"
+    assert kpis["Loss room"]["value"] == "$518.54"
+    assert kpis["Equity"]["value"] == "$30,068.54"
+    assert kpis["Trades"]["value"] == "1 of 3"
+
+
+def test_a_price_nobody_knows_is_not_guessed(market: Run, board: Board, settings: Any) -> None:
+    short_client(settings.REDIS_STATE_URL).delete(f"cells:{market.pk}:{market.day}")
+
+    values, _ = board.read()
+
+    assert values["position"]["trades"][0]["pnl"] == "–"
+    assert values["hero"]["kpis"][0]["value"] == "–"
+    assert values["hero"]["kpis"][3]["value"] == "–"
+
+
+def test_a_position_without_protection_alarms(market: Run, owner: Client) -> None:
+    Trade.objects.update(state="unprotected", naked_since_ns=market.market_ns)
+
+    page = owner.get("/").content.decode()
+
+    assert 'class="safe naked" role="alert"' in page
+    assert "Not protected since 10:30:06 ET" in page
+
+
+def test_letters_show_who_is_slow_and_who_is_dark(market: Run, board: Board, settings: Any) -> None:
+    client = short_client(settings.REDIS_STATE_URL)
+    client.delete("hb:shard:4")
+
+    letters = board.read()[0]["letters"]
+
+    cells = {cell["letter"]: cell for cell in letters["cells"]}
+    assert (letters["ok"], letters["slow"], letters["dark"]) == (13, 6, 7)
+    assert cells["S"]["lag"] == "1,310 ms"
+    assert cells["Z"]["said"] == "✕ no entries"
+
+
+def test_each_role_tells_the_version_it_runs(board: Board) -> None:
+    roles = {row["role"]: row["version"] for row in board.read()[0]["versions"]}
+
+    assert roles == {"Hub": "1", "Shard 1": "1", "Shard 2": "1", "Shard 3": "1", "Shard 4": "1"}
+
+
+def test_a_blocked_step_is_named_while_the_run_starts(market: Run, board: Board) -> None:
+    Run.objects.update(state="starting")
+    StartupStep.objects.filter(name="reconcile").update(
+        state="blocked", reason="cash differs by $1.00"
+    )
+
+    values, health = board.read()
+
+    assert health.state == "loading"
+    assert values["hero"]["say"] == "Starting: held at “Books agree”: cash differs by $1.00."
+
+
+def test_a_silent_hub_makes_the_page_stale(market: Run, board: Board, settings: Any) -> None:
+    short_client(settings.REDIS_STATE_URL).delete("hb:hub")
+
+    values, health = board.read()
+
+    assert health.state == "stale"
+    assert values["hero"]["say"].startswith("Entries are blocked: the hub is silent since 10:30")
+
+
+def test_a_redis_that_is_away_makes_the_page_stale(market: Run) -> None:
+    _, health = Board(short_client("redis://127.0.0.1:1/0")).read()
+
+    assert (health.state, health.speed) == ("stale", 0.0)
+
+
+def test_a_round_without_candidates_is_empty_and_says_that_it_is_normal(
+    market: Run, board: Board
+) -> None:
+    Decision.objects.all().delete()
+    market.rounds.filter(k__gt=K - 2).delete()
+
+    values, health = board.read()
+
+    assert health.state == "empty"
+    assert "this is normal" in values["hero"]["more"]
+    assert values["candidates"]["rows"] == []
+
+
+def test_the_funnel_grows_with_every_decided_round(market: Run, board: Board) -> None:
+    before = {stage["name"]: stage["value"] for stage in board.read()[0]["funnel"]}
+    epoch = page_market.lease.take("tests")
+
+    page_market.decide(market, K + 1, epoch, page_market.stocks(K + 1))
+    after = {stage["name"]: stage["value"] for stage in board.read()[0]["funnel"]}
+
+    assert (before["Judged today"], after["Judged today"]) == ("20", "30")
+
+
+def test_text_from_the_database_is_escaped(market: Run, owner: Client) -> None:
+    Activity.objects.create(run=market, kind="round", text="<script>alert(1)</script>")
+    runs.set_kill_switch(level="pause", reason="<b>news</b>", actor="ann")
+
+    page = owner.get("/").content.decode()
+
+    assert "<script>alert" not in page
+    assert "&lt;b&gt;news&lt;/b&gt;" in page
+
+
+def test_the_copy_of_the_shards_record_is_the_shards_record() -> None:
+    assert buckets.ROW == STORED_ROW
+    assert buckets.rows(b"TPS1 but not a blob") is None
+
+
+# --- one decision -------------------------------------------------------------------------------
+
+
+def test_a_decision_tells_every_gate_and_what_would_flip_it(owner: Client) -> None:
+    Trade.objects.update(state="closed", open_key=None)
+    orbn = Decision.objects.get(symbol="MERQ", k=K)
+
+    page = owner.get(f"/decision/{orbn.pk}/").content.decode()
+
+    assert "Score is 30.2; your minimum is 45.0." in page
+    assert page.count('class="gate ') >= 38
+    assert "Planned loss at the stop" in page
+    assert "Burst against noise" in page
+
+
+def test_the_smallest_change_flips_exactly_this_gate(market: Run, owner: Client) -> None:
+    row = Decision.objects.get(symbol="NVTX", k=K)
+    record = row.record
+    for gate in record["gates"]:
+        if gate["id"] == "P1":
+            gate["open"] = gate["pass"] = True
+    Decision.objects.filter(pk=row.pk).update(record=record)
+
+    card = owner.get(f"/why/{row.pk}/").content.decode()
+
+    assert "2.5 → 2.91" in card
+    assert "max_vwap_stretch_percent" in card
+    assert "0.41 over" in card
+
+
+def test_a_stock_without_decisions_says_so(owner: Client) -> None:
+    assert "Nothing is known about QQQQ" in owner.get("/symbol/QQQQ/").content.decode()
+
+
+def test_the_search_leads_to_the_stock(owner: Client) -> None:
+    assert owner.get("/symbol/?s=nvtx")["Location"] == "/symbol/NVTX/"
+
+
+def test_bars_come_from_the_decision_when_the_store_has_forgotten(owner: Client) -> None:
+    row = Decision.objects.get(symbol="NVTX", k=K)
+
+    found = owner.get(f"/symbol/NVTX/bars/?decision={row.pk}&minutes=9").json()
+
+    assert len(found["bars"]) == 36
+    assert found["bars"][-1]["c"] == pytest.approx(20.62, abs=0.01)
+    assert found["stretch"] == 2.5
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+def test_the_log_filters_by_level_kind_and_text(owner: Client) -> None:
+    errors = owner.get("/log/?level=errors").content.decode()
+    trades = owner.get("/log/?kind=trade").content.decode()
+    found = owner.get("/log/?q=broker+did").content.decode()
+
+    assert "N to S are dark" in errors.partition('class="log long"')[2]
+    assert "298 shares filled" not in errors.partition('class="log long"')[2]
+    assert "Stop and target of ABCD" in trades.partition('class="log long"')[2]
+    assert "No comparison" in found.partition('class="log long"')[2]
+
+
+def test_an_operator_acknowledges_and_the_first_reader_counts(market: Run) -> None:
+    row = Activity.objects.get(level="alarm")
+
+    client_of("ann").post("/log/acknowledge/", {"id": row.pk})
+    client_of("owner").post("/log/acknowledge/", {"id": row.pk, "all": "999999"})
+
+    assert row.seen.actor == "ann"
+    assert not Activity.objects.exclude(level="info").filter(seen=None).exists()
+    assert "✓ ann" in client_of("vic").get("/log/").content.decode()
+
+
+def test_a_viewer_acknowledges_nothing(market: Run) -> None:
+    row = Activity.objects.get(level="alarm")
+
+    answer = client_of("vic").post("/log/acknowledge/", {"id": row.pk})
+
+    assert answer.status_code == 403
+    assert not hasattr(Activity.objects.get(pk=row.pk), "seen")
+
+
+# --- the stop dialog ----------------------------------------------------------------------------
+
+
+def level() -> str:
+    from execution.selectors import kill_level  # noqa: PLC0415
+
+    return kill_level()
+
+
+def test_an_operator_pauses_with_a_reason_and_everybody_reads_it(market: Run) -> None:
+    answer = client_of("ann").post(
+        "/stop/turn/", {"level": "pause", "reason": "odd news", "back": "/log/"}
+    )
+
+    assert answer["Location"] == "/log/"
+    assert level() == "pause"
+    page = client_of("vic").get("/").content.decode()
+    assert "Entries are paused." in page
+    assert "“odd news”" in page
+    assert Activity.objects.filter(text="ann set the kill switch to pause: odd news").exists()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"level": "pause", "reason": "  "},
+        {"level": "flatten", "reason": "out"},
+        {"level": "flatten", "reason": "out", "word_flatten": "flatten"},
+        {"level": "freeze", "reason": "out", "word_flatten": "FLATTEN"},
+        {"level": "explode", "reason": "out"},
+        {"level": "none", "reason": "again", "from_level": "pause"},
+    ],
+)
+def test_nothing_stops_without_reason_and_word(market: Run, form: dict[str, str]) -> None:
+    client_of("ann").post("/stop/turn/", form)
+
+    assert level() == "none"
+
+
+def test_flatten_wants_its_word(market: Run) -> None:
+    form = {"level": "flatten", "reason": "out", "word_flatten": "FLATTEN"}
+
+    client_of("ann").post("/stop/turn/", form)
+
+    assert level() == "flatten"
+
+
+def test_a_pause_is_undone_from_the_level_that_was_seen(market: Run) -> None:
+    runs.set_kill_switch(level="pause", reason="a", actor="ann")
+
+    client_of("ann").post("/stop/turn/", {"level": "none", "reason": "b", "from_level": "freeze"})
+    kept = level()
+    client_of("ann").post("/stop/turn/", {"level": "none", "reason": "b", "from_level": "pause"})
+
+    assert (kept, level()) == ("pause", "none")
+
+
+def test_a_viewer_stops_nothing_and_a_form_from_elsewhere_neither(market: Run) -> None:
+    form = {"level": "pause", "reason": "x"}
+    forged = Client(enforce_csrf_checks=True)
+    forged.force_login(get_user_model().objects.get(username="ann"))
+
+    assert client_of("vic").post("/stop/turn/", form).status_code == 403
+    assert forged.post("/stop/turn/", form).status_code == 403
+    assert level() == "none"
+
+
+def test_after_a_stop_nobody_is_sent_to_another_site(market: Run) -> None:
+    form = {"level": "pause", "reason": "x", "back": "//evil.example/"}
+
+    assert client_of("ann").post("/stop/turn/", form)["Location"] == "/"
+
+
+# --- the live connection ---------------------------------------------------------------------
+
+
+class Socket:
+    """A page's WebSocket against the ASGI application (channels.testing wants Daphne)."""
+
+    def __init__(self, *headers: tuple[bytes, bytes], query: bytes = b"") -> None:
+        scope = {
+            "type": "websocket",
+            "path": "/live/board",
+            "query_string": query,
+            "subprotocols": [],
+        }
+        self._app = ApplicationCommunicator(application, scope | {"headers": list(headers)})
+
+    async def connect(self) -> tuple[bool, int]:
+        await self._app.send_input({"type": "websocket.connect"})
+        answer = await self._app.receive_output(10)
+        return answer["type"] == "websocket.accept", answer.get("code", 0)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self._app.send_input({"type": "websocket.receive", "text": json.dumps(message)})
+
+    async def next_of_type(self, kind: str) -> dict[str, Any]:
+        while True:
+            answer = await self._app.receive_output(10)
+            message = json.loads(answer["text"])
+            if message["type"] == kind:
+                return message
+
+    async def close(self) -> None:
+        await self._app.send_input({"type": "websocket.disconnect", "code": 1001})
+        await self._app.wait(10)
+
+
+class FakeBoard:
+    """A reader whose sections the test changes."""
+
+    def __init__(self) -> None:
+        self.sections = {"hero": "one", "position": "none"}
+
+    def read(self) -> tuple[dict[str, str], dict[str, Any]]:
+        return dict(self.sections), {"mode": "paper", "build": "b"}
+
+
+async def next_of(queue: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
+    return await asyncio.wait_for(queue.get(), 10)
+
+
+@pytest.mark.asyncio
+async def test_a_page_gets_a_snapshot_then_only_what_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tradeplane.pages.feed.EVERY_S", 0.01)
+    fake = FakeBoard()
+    source = Feed(fake.read)
+
+    queue = await source.join()
+    first = await next_of(queue)
+    fake.sections["position"] = "AIG"
+    delta = await next_of(queue)
+    while delta["type"] == "beat":
+        delta = await next_of(queue)
+    source.leave(queue)
+
+    assert first["type"] == "snapshot"
+    assert first["sections"] == {"hero": "one", "position": "none"}
+    assert delta["type"] == "delta"
+    assert delta["seq"] == first["seq"] + 1
+    assert delta["sections"] == {"position": "AIG"}
+    assert delta["mode"] == "paper"
+
+
+@pytest.mark.asyncio
+async def test_snapshot_and_deltas_add_up_to_a_fresh_snapshot() -> None:
+    fake = FakeBoard()
+    source = Feed(fake.read)
+    await source._look()
+    shown = dict(source.snapshot()["sections"])
+
+    for n in range(5):
+        fake.sections[("hero", "position")[n % 2]] = str(n)
+        delta = await source._look()
+        shown |= delta["sections"]
+
+    assert shown == source.snapshot()["sections"]
+
+
+@pytest.mark.asyncio
+async def test_a_page_that_does_not_read_is_bounded_and_starts_anew() -> None:
+    fake = FakeBoard()
+    source = Feed(fake.read)
+    queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(PENDING_MAX)
+    source._pages.add(queue)
+
+    for n in range(PENDING_MAX + 1):
+        fake.sections["hero"] = str(n)
+        source._send(await source._look())
+
+    assert queue.qsize() == 1
+    assert queue.get_nowait()["type"] == "snapshot"
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+async def test_an_anonymous_connection_is_refused() -> None:
+    assert await Socket(ORIGIN, HOST).connect() == (False, 4401)
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+async def test_a_connection_from_another_site_is_refused(valkey: object) -> None:
+    connected, _ = await Socket((b"origin", b"http://evil.example"), HOST).connect()
+
+    assert not connected
+
+
+@pytest.fixture
+def cookie(client: Client, transactional_db: None) -> bytes:
+    client.force_login(get_user_model().objects.create_user("bob"))
+    return f"sessionid={client.cookies['sessionid'].value}".encode()
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [(b"", set(SECTIONS)), (b"sections=mode,hero,nonsense", {"mode", "hero"})],
+)
+async def test_a_signed_in_page_gets_what_it_shows_and_may_ask_again(
+    cookie: bytes, valkey: object, query: bytes, expected: set[str]
+) -> None:
+    await sync_to_async(feed.shared_reader.cache_clear)()
+    socket = Socket(ORIGIN, HOST, (b"cookie", cookie), query=query)
+
+    connected, _ = await socket.connect()
+    assert connected
+    first = await socket.next_of_type("snapshot")
+    await socket.send({"type": "snapshot"})
+    again = await socket.next_of_type("snapshot")
+    await socket.close()
+
+    assert set(first["sections"]) == expected
+    assert again["seq"] >= first["seq"]
+    assert again["health"]["state"] == "empty"
+
+
+def test_money_is_exact(board: Board) -> None:
+    Trade.objects.update(
+        state="closed", open_key=None, exit_quantity=298, exit_value=Decimal("5983.640001"),
+        realized_pnl=Decimal("-0.199999"), closed_ns=1,
+    )  # fmt: skip
+
+    assert board.read()[0]["hero"]["kpis"][0]["value"] == "−$0.20"

@@ -1,0 +1,134 @@
+"""The parameters page: look, check while typing, save as one set, revert, compare."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from signals import selectors
+from signals.errors import StaleParameters
+from signals.parameters.catalogue import PARAMETERS, ParameterError
+from signals.session import BUCKET_NS
+from tradeplane.pages import access, figures, parameters
+from tradeplane.pages.parameters import Judged
+from tradeplane.pages.shell import page
+
+NOT_HERE = {"kill_switch": "Turned by the Stop button, not saved as a parameter."}
+
+
+@never_cache
+@login_required
+@require_GET
+def show(request: HttpRequest) -> HttpResponse:
+    """The set that counts; `?from=7` fills the form with version 7, to look at or to save anew."""
+    version, active = selectors.active_parameters()
+    asked = request.GET.get("from", "")
+    if not asked.isdigit():
+        return _form(request, version, active)
+    try:
+        old = selectors.parameters_of(int(asked))
+    except ParameterError as exc:
+        raise Http404(str(exc)) from exc
+    typed = {**old, "kill_switch": active["kill_switch"]}
+    judged = parameters.judge({n: _as_typed(v) for n, v in typed.items()}, active)
+    return _form(request, version, active, judged, typed, reason=f"Back to version {asked}")
+
+
+def _as_typed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list) else str(value)
+
+
+@login_required
+@require_POST
+@access.needs(access.CHANGE_PARAMETERS)
+def save(request: HttpRequest) -> HttpResponse:
+    """Save the whole set under a new version, or show why not with everything still typed."""
+    version, active = selectors.active_parameters()
+    typed = parameters.typed_form(request.POST)
+    typed["kill_switch"] = str(active["kill_switch"])
+    reason = request.POST.get("reason", "").strip()[: parameters.REASON_MAX]
+    judged = parameters.judge(typed, active)
+    if problem := _problem(request, judged, reason):
+        messages.error(request, problem)
+        return _form(request, version, active, judged, typed, reason=reason, status=422)
+    base = request.POST.get("base", "")
+    try:
+        made, from_k = parameters.save(
+            judged.values,
+            author=request.user.get_username(),
+            comment=reason,
+            base_version=int(base) if base.isdigit() else -1,
+        )
+    except StaleParameters as exc:
+        messages.error(request, f"Nothing was saved: {exc}. Below are your values against it.")
+        return _form(request, version, active, judged, typed, reason=reason, status=409)
+    when = f"from {figures.clock(from_k * BUCKET_NS)} on" if from_k else "from the next start on"
+    messages.success(request, f"Version {made} saved. It counts {when}, on hub and shards alike.")
+    return redirect("parameters")
+
+
+def _problem(request: HttpRequest, judged: Judged, reason: str) -> str:
+    if judged.errors:
+        return "Nothing was saved: some values do not fit."
+    if not judged.changed:
+        return "Nothing was saved: nothing is different."
+    if not reason:
+        return "Nothing was saved: say why, it is kept in the history."
+    if parameters.goes_live(judged) and request.POST.get("live_word") != parameters.LIVE_WORD:
+        return f"Nothing was saved: going live needs the word {parameters.LIVE_WORD} typed."
+    return ""
+
+
+@login_required
+@require_POST
+def check(request: HttpRequest) -> JsonResponse:
+    """Judge a form as saving would; changes nothing."""
+    _, active = selectors.active_parameters()
+    typed = parameters.typed_form(request.POST)
+    typed["kill_switch"] = str(active["kill_switch"])
+    judged = parameters.judge(typed, active)
+    return JsonResponse({**judged.as_json(), "live": parameters.goes_live(judged)})
+
+
+@never_cache
+@login_required
+@require_GET
+def compare(request: HttpRequest, old: int, new: int) -> HttpResponse:
+    """What differs between two versions."""
+    try:
+        first, second = selectors.parameters_of(old), selectors.parameters_of(new)
+    except ParameterError as exc:
+        raise Http404(str(exc)) from exc
+    context = {"old": old, "new": new, "rows": parameters.difference(first, second)}
+    return page(request, "compare.html", "parameters", context)
+
+
+def _form(
+    request: HttpRequest,
+    version: int,
+    active: dict[str, Any],
+    judged: Judged | None = None,
+    typed: dict[str, Any] | None = None,
+    *,
+    reason: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    groups = parameters.groups(active, judged, typed or {})
+    context = {
+        "version": version,
+        "groups": groups,
+        "judged": judged,
+        "changed": judged.as_json()["changed"] if judged else [],
+        "loose_errors": judged.errors.get("", []) if judged else [],
+        "reason": reason,
+        "not_here": NOT_HERE,
+        "history": parameters.history(version),
+        "n_parameters": len(PARAMETERS),
+    }
+    return page(request, "parameters.html", "parameters", context, status=status)
