@@ -53,8 +53,8 @@ class Room:
         self.out = np.zeros(_FIRST_ROOM * 64, np.uint8)
         self.pieces = np.zeros(64, PIECE)
 
-    def scan(self, data: bytes) -> np.ndarray:
-        """Return the spans of `data`, good until the next call.
+    def scan(self, data: bytes, ends: np.ndarray) -> np.ndarray:
+        """Return the spans of the frames in `data`, good until the next call.
 
         Raises:
             FrameError: as `frames.scan`.
@@ -62,7 +62,7 @@ class Room:
         needed = len(data) // 32 + 16
         if self.spans.size < needed:
             self.spans = np.zeros(2 * needed, frames.SPAN)
-        return frames.scan(data, room=self.spans)
+        return frames.scan(data, ends=ends, room=self.spans)
 
     def fit(self, messages: int) -> None:
         if self.where.size < messages:
@@ -163,3 +163,12 @@ def _jumps(points: Sequence[int]) -> np.ndarray:
     first_bytes = np.array([min(point >> 120, 256) for point in points], np.int64)
     counts = np.bincount(first_bytes, minlength=256)[:256]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def warm() -> None:
+    """Compile every kernel of the relay, or load it from the cache, before the first frame."""
+    frames.warm()
+    frame = frames.encode_array([frames.encode_message({"T": "t", "S": "A", "i": 1, "t": 1})])
+    room, ends = Room(), np.array([len(frame)], np.int64)
+    batch = Batch(frame, room.scan(frame, ends), ends, 1, 0)
+    list(Dispatcher([Route({"trades": ["*"]})]).deal(batch, room))

@@ -187,7 +187,7 @@ class Fanout:
         self._last_frame_s = now_s
         if self._seen is not None:
             run = self._unseen(run, now_s)
-        good, data, spans = self._scanned(run)
+        good, data, ends, spans = self._scanned(run)
         if not good:
             return
         watermark_ns = self.watermark(now_s=now_s, now_ns=now_ns)
@@ -198,7 +198,7 @@ class Fanout:
             self._on_data(good, now_ns)
         self.counters["frames"] += len(good)
         self.counters["messages"] += spans.size
-        batch = Batch(data, spans, _ends(good), first_offset, watermark_ns)
+        batch = Batch(data, spans, ends, first_offset, watermark_ns)
         dispatcher = self._dispatcher or self._compiled()
         live = self._live
         for number, count, body, offset in dispatcher.deal(batch, self._room):
@@ -214,16 +214,16 @@ class Fanout:
         self._dispatcher_before = self._dispatcher
         return self._dispatcher
 
-    def _scanned(self, run: list[bytes]) -> tuple[list[bytes], bytes, np.ndarray]:
-        """Return the well-formed frames, their joined bytes and the spans of these."""
-        data = b"".join(run)
+    def _scanned(self, run: list[bytes]) -> tuple[list[bytes], bytes, np.ndarray, np.ndarray]:
+        """Return the well-formed frames, their joined bytes, where each ends, and all spans."""
+        data, ends = b"".join(run), _ends(run)
         try:
-            return run, data, self._room.scan(data)
+            return run, data, ends, self._room.scan(data, ends)
         except frames.FrameError:
             good = [frame for frame in run if _is_frame(frame)]
             self.counters["malformed"] += len(run) - len(good)
-            data = b"".join(good)
-            return good, data, self._room.scan(data)
+            data, ends = b"".join(good), _ends(good)
+            return good, data, ends, self._room.scan(data, ends)
 
     def _clock(self, frame: bytes, clock_ns: int, now_s: float) -> None:
         self._last_frame_s = now_s
@@ -393,7 +393,7 @@ def _is_frame(frame: bytes) -> bool:
 
 
 def _ends(good: Sequence[bytes]) -> np.ndarray:
-    return np.cumsum([len(frame) for frame in good])
+    return np.cumsum([len(frame) for frame in good], dtype=np.int64)
 
 
 def _deliver_marker(line: Line, entry: Entry, now_s: float) -> None:

@@ -48,6 +48,7 @@ TRADE, QUOTE, STATUS = ord("t"), ord("q"), ord("s")
 LULD, CORRECTION, CANCEL = ord("l"), ord("c"), ord("x")
 CONTROL, EXTENSION = kernels.KIND_CONTROL, kernels.KIND_EXTENSION
 _EVERY = np.empty(0, np.bool_)
+_ANYWHERE = np.empty(0, np.int64)
 _BYTES_PER_MESSAGE = 32  # a first guess; data messages take about 60
 _REASONS = {
     kernels.MALFORMED: "cut off or not msgpack",
@@ -75,23 +76,27 @@ def refusal(code: int) -> FrameError:
     return FrameError(_REASONS.get(code, f"kernel code {code}"))
 
 
-def scan(buf: Buffer, *, room: np.ndarray | None = None) -> np.ndarray:
+def scan(
+    buf: Buffer, *, ends: np.ndarray | None = None, room: np.ndarray | None = None
+) -> np.ndarray:
     """Return one SPAN row per message of the frame, or frames back to back, in `buf`.
 
     Rows: byte range in `buf`, kind (character code of a one-letter `T`, CONTROL for a longer one,
     EXTENSION for the extension element, 0 without `T`), symbol words, time in UTC ns (0 = none).
 
     Args:
+        ends: (frames,) int64, where each frame ends; one that is cut off cannot swallow the next.
         room: rows to fill, when there are enough of them; the result is a view of these.
     Raises:
         FrameError: the bytes are cut off, not msgpack, or not arrays of maps.
     """
     raw = octets(buf)
     spans = np.empty(raw.size // _BYTES_PER_MESSAGE + 16, SPAN) if room is None else room
-    found = kernels.scan_frames(raw, spans)
+    bounds = _ANYWHERE if ends is None else ends
+    found = kernels.scan_frames(raw, bounds, spans)
     if found == kernels.TOO_MANY:  # one byte is the smallest message
         spans = np.empty(raw.size, SPAN)
-        found = kernels.scan_frames(raw, spans)
+        found = kernels.scan_frames(raw, bounds, spans)
     if found < 0:
         raise refusal(found)
     return spans[:found]

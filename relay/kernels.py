@@ -293,10 +293,8 @@ def scan_message(buf, pos, n, out, row):
 
 
 @_kernel
-def scan_frames(buf, out):
-    """Fill `out` with the messages of the frames in `buf`; return how many, or a negative code."""
-    n = buf.size
-    pos, rows = 0, 0
+def scan_part(buf, pos, n, out, rows):
+    """Fill `out[rows:]` from the frames in `buf[pos:n]`; return as `scan_frames` does."""
     while pos < n:
         at, _, children = header(buf, pos, n)
         if at < 0:
@@ -313,6 +311,25 @@ def scan_frames(buf, out):
             if pos < 0:
                 return pos
             rows += 1
+    return rows
+
+
+@_kernel
+def scan_frames(buf, ends, out):
+    """Fill `out` with the messages of the frames in `buf`; return how many, or a negative code.
+
+    No frame reaches over one of `ends`: one that is cut off must not swallow the next.
+    """
+    if ends.size == 0:
+        return scan_part(buf, 0, buf.size, out, 0)
+    start, rows = 0, 0
+    for i in range(ends.size):
+        if ends[i] < start or ends[i] > buf.size:
+            return BAD_SPAN
+        rows = scan_part(buf, start, ends[i], out, rows)
+        if rows < 0:
+            return rows
+        start = ends[i]
     return rows
 
 

@@ -240,6 +240,7 @@ async def test_a_hub_asks_how_everybody_is_and_nobody_else_may(tmp_path):
         shard = Reader(world, role="shard")
         for one in (hub, shard):
             await one.subscribe(trades=["A"])
+            await world.subscribed(trades={"A"})
             one.client.send({"action": "status"})
         await until(lambda: any(m["T"] == "status" for m in hub.messages))
         await until(lambda: any(m["T"] == "error" for m in shard.messages))

@@ -231,3 +231,17 @@ def test_only_a_frame_over_the_limit_is_split():
     found = [(piece.messages, piece.offset) for piece in pieces]
     assert FRAME_MESSAGES == 500
     assert found == [(300, 1), (300, 2), (500, 2), (500, 2), (100, 3)]
+
+
+def test_a_frame_that_is_cut_off_does_not_swallow_the_next():
+    fanout = a_fanout()
+    told = Told(fanout, extensions=["frame"])
+    told.say(action="subscribe", trades=["*"])
+    told.frames()
+    whole = a_frame("A", "B")
+    at = len(a_frame("A"))
+
+    send(fanout, whole[:at], whole[at:], a_frame("C"))  # together the first two would be one
+
+    assert told.symbols() == ["C"]
+    assert fanout.counters["malformed"] == 2

@@ -12,7 +12,7 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from relay import frames, keys
+from relay import dispatch, keys
 from relay.recorder import Recorder
 from relay.server import RelayServer, run_relay
 from relay.symbols import CHANNELS
@@ -83,7 +83,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{key.id}  {key.role:6}  {key.name}  {bound}".rstrip())
 
     async def _serve(self, options: dict[str, Any]) -> None:
-        frames.warm()
+        dispatch.warm()
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
