@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 #: Modules with a `warm()`: each compiles, or loads from its cache, every kernel it has.
-KERNEL_MODULES = ("relay.frames", "shards.kernels")
+KERNEL_MODULES = ("relay.dispatch", "shards.kernels")
 
 
 class Command(BaseCommand):
