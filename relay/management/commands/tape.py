@@ -67,7 +67,7 @@ class Command(BaseCommand):
         for action in (make, look, cut):
             action.add_argument("--json", action="store_true", dest="as_json")
 
-    def handle(self, *args: Any, action: str, as_json: bool, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, as_json: bool = False, **options: Any) -> None:
         if action == "record":
             self.stdout.write(f"{uvloop.run(_record(**options)):,} frames recorded")
             return
