@@ -7,7 +7,9 @@ The cost is per message and per copy, not per consumer. The rules of `relay.kern
 # mypy: disable-error-code=assignment
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from relay.kernels import BAD_SPAN, TOO_MANY
 
@@ -19,6 +21,27 @@ PIECE = np.dtype(
 _kernel = njit(cache=True, nogil=True)
 _AT, _PIECE, _COUNT, _MARK, _MARKED, _FRAME, _BYTES = range(7)
 STATE_WIDTH = 7
+
+
+@intrinsic
+def _copy(typing_context, out, at, buf, start, size):
+    """Copy `size` bytes as C does; a loop over bytes costs five times as much for a message.
+
+    The caller has checked both ranges.
+    """
+    signature = types.void(out, types.int64, buf, types.int64, types.int64)
+
+    def generate(context, builder, _signature, arguments):
+        pointers = [
+            builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+            for kind, array, offset in zip(
+                (out, buf), (arguments[0], arguments[2]), (arguments[1], arguments[3]), strict=True
+            )
+        ]
+        cgutils.raw_memcpy(builder, *pointers, arguments[4], 1)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @_kernel
@@ -124,8 +147,7 @@ def deal(
                 state[line, _MARKED] = 0
                 found += 1
             at = state[line, _AT]
-            for j in range(size):
-                out[at + j] = buf[start + j]
+            _copy(out, at, buf, start, size)
             state[line, _AT] = at + size
             state[line, _COUNT] += 1
     for line in range(state.shape[0]):
