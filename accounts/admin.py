@@ -63,6 +63,14 @@ class JournalEntryAdmin(ReadOnlyAdmin):
     inlines = (PostingInline,)
 
 
+@admin.register(Posting)
+class PostingAdmin(ReadOnlyAdmin):
+    list_display = ("entry", "ledger", "symbol", "session_date", "amount_usd", "quantity")
+    list_filter = ("ledger", "session_date")
+    list_select_related = ("entry",)
+    search_fields = ("symbol",)
+
+
 @admin.register(Fill)
 class FillAdmin(ReadOnlyAdmin):
     list_display = ("execution_id", "symbol", "quantity", "price_usd", "session_date", "order_ref")

@@ -190,3 +190,4 @@ tick();
 setInterval(tick, 250);
 addEventListener("resize", () => draw());
 feed.connect();
+root.dataset.ready = "yes";
