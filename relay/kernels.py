@@ -9,7 +9,9 @@ All buffers are read-only C-contiguous uint8 arrays, so that each kernel has one
 # mypy: disable-error-code=assignment
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 SPAN = np.dtype(
     [
@@ -50,6 +52,20 @@ def _fixed_widths() -> np.ndarray:
 
 WIDTHS = _fixed_widths()
 _kernel = njit(cache=True, nogil=True)
+
+
+@intrinsic
+def word_at(typing_context, buf, pos):
+    """Return the eight bytes at `pos` as a big-endian word; the caller has checked the bounds."""
+    signature = types.uint64(buf, types.int64)
+
+    def generate(context, builder, _signature, arguments):
+        data = context.make_array(buf)(context, builder, arguments[0]).data
+        word = ir.IntType(64)
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), word.as_pointer())
+        return builder.bswap(builder.load(pointer, align=1))
+
+    return signature, generate
 
 
 @_kernel
@@ -184,7 +200,7 @@ def number(buf, pos, n):
 def timestamp(buf, pos, n):
     """Return the time at `pos` in UTC ns: msgpack ext -1 of 4, 8 or 12 bytes, or an int; else 0."""
     if pos + 10 <= n and buf[pos] == 0xD7 and buf[pos + 1] == 0xFF:  # the usual form
-        raw = big_endian(buf, pos + 2, 8)
+        raw = word_at(buf, pos + 2)
         nanoseconds = np.int64(raw >> np.uint64(34))
         seconds = np.int64(raw & np.uint64(0x3FFFFFFFF))
         fits = nanoseconds < _NANOSECONDS and seconds <= _MAX_SECONDS
@@ -215,8 +231,11 @@ def timestamp(buf, pos, n):
 
 
 @_kernel
-def packed_symbol(buf, at, width):
+def packed_symbol(buf, at, width, n):
     """Return the string as two big-endian words, so that uint64 order is string order."""
+    if 0 < width < 8 and at + 8 <= n:  # nearly always
+        unused = np.uint64(64 - 8 * width)
+        return word_at(buf, at) >> unused << unused, np.uint64(0)
     first = min(width, 8)
     key = big_endian(buf, at, first)
     if width < 8:
@@ -272,12 +291,17 @@ def scan_message(buf, pos, n, out, row):
                 return MALFORMED
         if name == 116:  # t
             ts_ns = timestamp(buf, value, n)
-        elif name == 84 and is_string(buf[value]):  # T
+        elif name == 84 and buf[value] == 0xA1:  # T of one letter; `at <= n` was checked
+            kind = buf[value + 1]
+        elif name == 84 and is_string(buf[value]):
             start, width, _ = header(buf, value, n)
             kind = buf[start] if width == 1 else np.uint8(KIND_CONTROL)
-        elif name == 83 and is_string(buf[value]):  # S
+        elif name == 83 and 0xA1 <= buf[value] <= 0xBF:  # S, up to 31 bytes
+            key, key2 = packed_symbol(buf, value + 1, np.int64(buf[value] & 0x1F), n)
+            has_symbol = True
+        elif name == 83 and is_string(buf[value]):
             start, width, _ = header(buf, value, n)
-            key, key2 = packed_symbol(buf, start, width)
+            key, key2 = packed_symbol(buf, start, width, n)
             has_symbol = True
         elif name == 101:  # e
             has_epoch = True
