@@ -69,7 +69,17 @@ warm_kernels() {
   say "compiled the kernels in $((SECONDS - started)) s"
 }
 
+# A MySQL or MariaDB address needs its driver, which is compiled here; nothing else does.
+wants_mysql() {
+  case ${DATABASE_URL:-} in mysql*) return ;; '') ;; *) return 1 ;; esac
+  [ -f .env ] && grep -Eq '^(export )?DATABASE_URL=.?mysql' .env
+}
+
 ready() {
   make_venv
   install runtime requirements.txt || fail "the packages of requirements.txt could not be installed"
+  if wants_mysql; then
+    install mysql requirements-mysql.in 2>"$VENV/mysql.log" ||
+      fail "mysqlclient does not build ($VENV/mysql.log): apt-get install libmariadb-dev pkg-config gcc python3-dev"
+  fi
 }

@@ -101,6 +101,12 @@ class MariaDB:
     def url(self) -> str:
         return f"mysql://root@localhost/tradeplane?unix_socket={self.socket}"
 
+    def create(self, database: str) -> None:
+        """Make an empty database, as an operator does before the first start."""
+        done = self._client(f"CREATE DATABASE {database}")
+        if done.returncode:
+            raise CannotStart(f"creating {database}: {done.stderr}")
+
     def stop(self) -> None:
         self.server.stop()
         shutil.rmtree(self.home, ignore_errors=True)

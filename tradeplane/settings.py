@@ -5,6 +5,8 @@ Every variable is listed in `.env.example`; without any of them the project runs
 """
 
 import secrets
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import environ
@@ -115,6 +117,8 @@ if _db["ENGINE"].endswith("sqlite3"):
         "PRAGMA busy_timeout=20000;",
     }
 else:
+    if find_spec("MySQLdb") is None:  # it needs a compiler; PyMySQL is slower
+        import_module("pymysql").install_as_MySQLdb()
     _db.setdefault("OPTIONS", {}).update(
         charset="utf8mb4",
         isolation_level="read committed",
