@@ -41,6 +41,9 @@ class ReadOnlyInline(_LookOnly, _TabularInline):
     extra = 0
     can_delete = False
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields or ()  # also those that no form may hold, like a time of change
+
 
 class PostingInline(ReadOnlyInline):
     model = Posting

@@ -146,7 +146,7 @@ def newest_round(run: Run, *, with_candidates: bool = False) -> Round | None:
     rows = Round.objects.filter(run=run).order_by("-k")
     if with_candidates:
         rows = rows.filter(state=RoundState.DECIDED, n_candidates__gt=0)
-    return rows.defer("candidate_rows", "decision_rows").first()
+    return rows.defer("inputs", "candidate_rows", "decision_rows").first()
 
 
 def outcomes_of(run: Run, k: int) -> dict[tuple[str, str], int]:

@@ -47,6 +47,10 @@ function choose(symbol, { quiet = false } = {}) {
   if (!quiet) selected = symbol;
   for (const one of all) one.setAttribute("aria-selected", String(one === row));
   if (row && row.dataset.id !== shown) tell(row.dataset.id);
+  if (!row && $("#decision")) {
+    shown = null;
+    $("#decision").hidden = true;
+  }
 }
 
 /** Fetch the card of a decision; it never changes, so the newest request wins. */

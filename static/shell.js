@@ -40,6 +40,7 @@ function settle(changed) {
   guard();
   document.dispatchEvent(new CustomEvent("board", { detail: changed }));
   draw();
+  tick();
 }
 
 export function draw(all = false) {

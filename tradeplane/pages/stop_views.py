@@ -60,7 +60,7 @@ def turn(request: HttpRequest) -> HttpResponse:
     run = selectors.current_run()
     if run is not None:
         text = f"{actor} set the kill switch to {level}: {reason}"
-        activity.note(run.pk, "kill", text, level="warning", market_ns=run.market_ns, actor=actor)
+        activity.note(run.pk, "kill", text, market_ns=run.market_ns, actor=actor)
     messages.success(request, SAID[level])
     return _back(request)
 
