@@ -44,18 +44,26 @@ def reconcile(trader: Trader) -> Findings:
     if trader.desk.fills_missing:
         trader.fetch_fills()
     trader.settle()
+    _compare(trader, findings)
+    if findings.differences and trader.fetch_fills():  # an execution that nobody told us of?
+        trader.settle()
+        _compare(trader, findings)
+    trader.foreign |= findings.foreign
+    return findings
+
+
+def _compare(trader: Trader, findings: Findings) -> None:
+    """Note where cash and shares differ, in the books and in the slots."""
     positions = trader.desk.broker.positions()
     account = trader.desk.broker.account()
     findings.cash = str(account.cash)
     run = trader.desk.run
-    findings.differences += books_check.differences(
+    findings.differences = books_check.differences(
         Account.objects.get(run_id=run.pk, number=run.account_number),
         cash=account.cash,
         positions={p.symbol: p.quantity for p in positions},
     )
     findings.differences += _against_trades(trader, positions)
-    trader.foreign |= findings.foreign
-    return findings
 
 
 def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> set[int]:
@@ -96,8 +104,10 @@ def _against_trades(trader: Trader, positions: list[BrokerPosition]) -> list[str
     for trade in trader.active_trades():
         held[trade.symbol] = held.get(trade.symbol, 0) + trade.held
     found = {p.symbol: p.quantity for p in positions if p.quantity}
-    return [
+    differing = [
         f"{symbol}: slots hold {held.get(symbol, 0)} shares, broker {found.get(symbol, 0)}"
         for symbol in sorted(held.keys() | found.keys())
         if held.get(symbol, 0) != found.get(symbol, 0)
     ]
+    sold = [f"{symbol}: short {-n} shares" for symbol, n in sorted(found.items()) if n < 0]
+    return differing + sold

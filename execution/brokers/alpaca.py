@@ -38,6 +38,7 @@ from execution.brokers.port import (
     BrokerPosition,
     FillActivity,
     MarketClock,
+    NameTaken,
     OutcomeUnknown,
     Refused,
     TradingDay,
@@ -218,6 +219,13 @@ class AlpacaBroker:
                 raise OutcomeUnknown(
                     "the venue calls the id a duplicate but does not know it"
                 ) from exc
+            if _facts(known) != (request.symbol, request.side, request.qty):
+                raise NameTaken(
+                    f"the name belongs to another order: {known.side} {known.quantity}"
+                    f" {known.symbol}",
+                    status=exc.status,
+                    code=exc.code,
+                ) from exc
             return known
 
     def _found(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> BrokerOrder | None:
@@ -292,6 +300,10 @@ def _classified(exc: APIError) -> Refused | OutcomeUnknown:
     if status in REFUSING_STATUSES and message:
         return Refused(message, status=status, code=code)
     return OutcomeUnknown(f"HTTP {status}: {str(exc)[:200]}")
+
+
+def _facts(order: BrokerOrder) -> tuple[str, OrderSide, int]:
+    return order.symbol, OrderSide(order.side.value), order.quantity
 
 
 def _never_connected(exc: BaseException) -> bool:

@@ -17,6 +17,7 @@ class BrokerError(Exception):
 
     BrokerError
     ├── Refused           the broker refused, or the request certainly never left
+    │   └── NameTaken     … because the name is that of another order
     └── OutcomeUnknown    timeout, reset, 5xx, unreadable answer: it may or may not have happened
     """
 
@@ -26,6 +27,10 @@ class Refused(BrokerError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class NameTaken(Refused):
+    """Our name belongs to an order with other facts: somebody else writes orders as we do."""
 
 
 class OutcomeUnknown(BrokerError):

@@ -259,6 +259,10 @@ _HELD = {
     V.FLAT: T.CLOSED,
     V.HOLD: T.HELD_OVERNIGHT,
 }
+_LATE = {  # the venue filled what had ended: the shares are ours
+    V.PARTIAL_FILL: T.UNPROTECTED,
+    V.FILL: T.UNPROTECTED,
+}
 TRADE_TRANSITIONS: dict[TradeState, dict[TradeEvent, TradeState]] = {
     T.RESERVED: {
         **_FILLS,  # a fill may overtake our own note that we sent it
@@ -291,12 +295,12 @@ TRADE_TRANSITIONS: dict[TradeState, dict[TradeEvent, TradeState]] = {
         V.FILL: T.EXITING,
     },
     T.HELD_OVERNIGHT: {**_HELD},
-    T.CLOSED: {V.FLAT: T.CLOSED},
-    T.REJECTED: {V.REJECT: T.REJECTED},
+    T.CLOSED: {V.FLAT: T.CLOSED, **_LATE},
+    T.REJECTED: {V.REJECT: T.REJECTED, **_LATE},
     T.ENTRY_EXPIRED: {
         V.EXPIRE: T.ENTRY_EXPIRED,
-        V.PARTIAL_FILL: T.UNPROTECTED,  # a late fill after the cancel
-        V.FILL: T.UNPROTECTED,
+        V.SUBMIT: T.SUBMITTED,  # an abandoned entry has appeared after all
+        **_LATE,
     },
 }
 #: The slot is free again.

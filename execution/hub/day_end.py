@@ -25,6 +25,7 @@ class DayEnd:
     parameters: Callable[[], Mapping[str, Any]]
     _done: set[str] = field(default_factory=set)
     _hard_again_ns: int = 0
+    _close_all_again_ns: int = 0
 
     @property
     def times(self) -> Ladder:
@@ -38,11 +39,10 @@ class DayEnd:
             stop = time_stop_ns(trade.opened_ns, trade.exit_parameters) if trade.opened_ns else None
             if stop is not None and now >= stop and trade.state == T.OPEN_PROTECTED:
                 exits.begin(self.trader.desk, trade, "time_stop")
-        if now >= times.flatten_ns:
+        if now >= times.verify_ns:
+            self._after_the_close(active)
+        elif now >= times.flatten_ns:
             self._flatten(active, now, times)
-        if now >= times.verify_ns and "verify" not in self._done:
-            self._done.add("verify")
-            self._verify()
 
     def wake_ns(self) -> int | None:
         """Return when time alone asks for something: a rung with work left, or a time stop."""
@@ -53,6 +53,8 @@ class DayEnd:
         due = [times.flatten_ns, times.close_all_ns, times.hard_flatten_ns, times.verify_ns]
         if now >= times.hard_flatten_ns:
             due.append(self._hard_again_ns)
+        if now >= times.close_all_ns:
+            due.append(self._close_all_again_ns)
         for trade in active:
             if trade.opened_ns and trade.state == T.OPEN_PROTECTED:
                 due.append(time_stop_ns(trade.opened_ns, trade.exit_parameters) or 0)
@@ -70,8 +72,9 @@ class DayEnd:
                 trade.refresh_from_db()
                 if trade.state == T.EXITING:
                     exits.begin(self.trader.desk, trade, "hard_flatten", hard=True)
-        if now >= times.close_all_ns and "close_all" not in self._done and active:
-            self._done.add("close_all")
+        due = now >= max(times.close_all_ns, self._close_all_again_ns)
+        if due and "close_all" not in self._done and active:
+            self._close_all_again_ns = now + HARD_RETRY_NS
             self._close_all()
 
     def _cancel_entry(self, trade: Trade, now: int) -> None:
@@ -83,13 +86,27 @@ class DayEnd:
     def _close_all(self) -> None:
         """The venue's own close-all: it cancels and sells whatever is left, ours or not."""
         desk = self.trader.desk
-        if all(trade.held <= 0 for trade in self.trader.active_trades()):
+        if all(trade.held == 0 for trade in self.trader.active_trades()):
             return
         try:
             desk.broker.close_all()
+            self._done.add("close_all")
             desk.note("exit", "asked the venue to close everything", level="warning")
         except BrokerError as exc:
             desk.note("exit", f"close-all: {exc}", level="alarm")
+
+    def _after_the_close(self, active: list[Trade]) -> None:
+        """Say once whether we are flat; what is left sleeps behind a stop until people look."""
+        if "verify" not in self._done:
+            self._done.add("verify")
+            self._verify()
+        for trade in active:
+            night = f"night {trade.pk}"
+            if trade.held > 0 and trade.state == T.EXITING and night not in self._done:
+                self._done.add(night)
+                exits.give_up(self.trader.desk, trade)
+            elif trade.held > 0 and trade.state == T.OPEN_PROTECTED:
+                trades.change(trade, V.HOLD)
 
     def _verify(self) -> None:
         desk = self.trader.desk
@@ -98,8 +115,5 @@ class DayEnd:
         except BrokerError as exc:
             desk.note("exit", f"cannot verify that we are flat: {exc}", level="alarm")
             return
-        for trade in self.trader.active_trades():
-            if trade.held > 0 and trade.state in (T.EXITING, T.OPEN_PROTECTED, T.UNPROTECTED):
-                trades.change(trade, V.HOLD)
         text = f"not flat after the close: {', '.join(left)}" if left else "flat after the close"
         desk.note("exit", text, level="alarm" if left else "info")

@@ -29,8 +29,8 @@ class Desk:
     unsettled: set[int] = field(default_factory=set)
     #: Bids that came with an exit signal of this moment, by symbol.
     signal_bids: dict[str, Decimal] = field(default_factory=dict)
-    #: We saw executions missing here: ask the account's activities.
-    fills_missing: bool = False
+    #: Executions may be missing here: ask the account's activities. A new hub has heard of none.
+    fills_missing: bool = True
 
     def note(self, kind: str, text: str, *, level: str = "info", **facts: Any) -> None:
         activity.note(self.run.pk, kind, text, level=level, market_ns=self.now_ns(), **facts)

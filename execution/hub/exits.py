@@ -18,6 +18,7 @@ from execution.services.moves import TradeState as T
 THROUGH_BID = Decimal("0.998")  # 20 bps through the bid: marketable, and still a limit
 STEP_NS = 2 * SECOND
 SELLS_MAX = 6
+PAUSE_NS = 30 * SECOND  # after so many sells in this time: protected again, then once more
 FLATTEN_WHYS = ("flatten", "hard_flatten", "kill", "unprotected", "dust")
 
 
@@ -32,6 +33,8 @@ def begin(desk: Desk, trade: Trade, why: str, *, hard: bool = False) -> Trade:
             trade = trades.change(trade, V.EXIT, exit_step="cancel", exit_due_ns=desk.now_ns())
             return proceed(desk, trade)
         return trade
+    if desk.now_ns() < (trade.exit_due_ns or 0):
+        return trade  # the last attempt failed; between two of them the shares are protected
     first = "patch" if desk.live_orders(trade, "tp", "o") and not hard else "cancel"
     trade = trades.change(trade, V.EXIT, exit_why=why, exit_step=first, exit_due_ns=desk.now_ns())
     desk.note("exit", f"{trade.symbol}: leaving {trade.held} shares ({why})", why=why)
@@ -95,6 +98,8 @@ def _canceling(desk: Desk, trade: Trade) -> Trade:
 
 def _sell(desk: Desk, trade: Trade) -> Trade:
     """Sell exactly what the venue says we hold; a limit first, then at the market."""
+    if desk.live_orders(trade, "x", "f"):  # a crash came between: its fate first, then another
+        return _step(desk, trade, "selling", STEP_NS)
     held = desk.position(trade.symbol)
     shares = min(trade.held, held.available if held else 0)
     if shares <= 0:
@@ -102,7 +107,7 @@ def _sell(desk: Desk, trade: Trade) -> Trade:
         desk.unsettled.add(trade.pk)
         return trade
     sold = trade.orders.filter(purpose__in=("x", "f"))
-    if sold.count() >= SELLS_MAX:
+    if sold.filter(created_ns__gt=desk.now_ns() - PAUSE_NS).count() >= SELLS_MAX:
         desk.note("exit", f"{trade.symbol}: {SELLS_MAX} sells did not get us out", level="alarm")
         return _reprotect(trade, desk)
     limit = None if sold.exists() or _hard(trade) else _marketable(desk, trade)
@@ -142,12 +147,12 @@ def _selling(desk: Desk, trade: Trade) -> Trade:
 
 
 def _reprotect(trade: Trade, desk: Desk) -> Trade:
-    """An exit that failed must not leave the shares naked: back to protection, then again."""
+    """An exit that failed must not leave the shares naked: back to protection, later again."""
     return trades.change(
         trade,
         V.UNPROTECT,
         exit_step="",
-        exit_due_ns=None,
+        exit_due_ns=None if trade.exit_why == "unprotected" else desk.now_ns() + PAUSE_NS,
         naked_since_ns=trade.naked_since_ns or desk.now_ns(),
         protect_tries=0,
     )
@@ -192,9 +197,22 @@ def reason_of(trade: Trade) -> str:
 
 
 def wake_ns(trade: Trade) -> int | None:
-    """Return when the exit's next step is due."""
-    waiting = trade.state == T.EXITING and trade.exit_step in ("patched", "canceling", "selling")
+    """Return when the exit's next step, or its next attempt, is due."""
+    steps = trade.exit_step in ("patched", "canceling", "selling")
+    waiting = trade.state == T.OPEN_PROTECTED or (trade.state == T.EXITING and steps)
     return trade.exit_due_ns if waiting else None
+
+
+def again(desk: Desk, trade: Trade) -> Trade:
+    """Try once more to leave, when an attempt failed and its pause is over."""
+    if trade.exit_due_ns is None or not _due(desk, trade):
+        return trade
+    return begin(desk, trade, trade.exit_why, hard=_hard(trade))
+
+
+def give_up(desk: Desk, trade: Trade) -> Trade:
+    """The market is closed and we are not out: the shares must not sleep without their stop."""
+    return _reprotect(trade, desk)
 
 
 def _step(desk: Desk, trade: Trade, step: str, wait_ns: int = 0) -> Trade:
@@ -218,4 +236,4 @@ def _marketable(desk: Desk, trade: Trade) -> Decimal | None:
     return None if bid is None or bid <= 0 else floor_tick(bid * THROUGH_BID)
 
 
-__all__ = ["begin", "moves", "proceed", "reason_of", "refresh", "wake_ns"]
+__all__ = ["again", "begin", "give_up", "moves", "proceed", "reason_of", "refresh", "wake_ns"]

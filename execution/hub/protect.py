@@ -60,9 +60,14 @@ def covers(seen: BrokerOrder, shares: int) -> bool:
 
 
 def covered_here(desk: Desk, trade: Trade) -> bool:
-    """Do our own rows say that both sides are live? Cheap; decides only whether to look."""
-    live = {order.purpose for order in desk.live_orders(trade, "tp", "o", "sl")}
-    return "sl" in live and bool(live & {"tp", "o"})
+    """Do our own rows say that both sides are live, the stop for every share?
+
+    Cheap; decides only whether to look. A partly filled target shrinks the stop at the venue, not
+    in its row, so a row may say too much for the shares that are left, never too little.
+    """
+    live = desk.live_orders(trade, "tp", "o", "sl")
+    stopped = sum(order.leaves for order in live if order.purpose == "sl")
+    return stopped >= trade.held and any(order.purpose != "sl" for order in live)
 
 
 def reanchor(desk: Desk, trade: Trade) -> None:
@@ -169,6 +174,8 @@ def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
     """Attach an OCO for exactly the shares held; without success in time, close."""
     entry = trade.orders.get(purpose="e")
     legs_to_come = parent is not None and parent.purpose == "e" and trade.protect_tries == 0
+    if entry.legs.exists() and not desk.live_orders(trade, "tp", "sl"):
+        legs_to_come = False  # they have been
     if legs_to_come and _within(desk, trade):
         return None  # the legs of a full entry come alive by themselves; look again soon
     if trade.held * (trade.entry_value / trade.filled_quantity) < DUST_USD and not parent:

@@ -21,6 +21,7 @@ CANCEL_LATE_NS = SECOND
 TASK_LOST_S = 25.0
 #: Passes over the trades in one settling; each pass takes at least one step somewhere.
 PASSES_MAX = 20
+THE_FILLS = 0  # in `unsettled`, where trades have their keys: the account's executions
 
 
 @dataclass(kw_only=True)
@@ -92,14 +93,17 @@ class Trader:
         self.desk.unsettled.clear()
         for _ in range(PASSES_MAX):
             before = self._fingerprint()
-            if self.desk.fills_missing:
-                self.fetch_fills()
+            asked = self.desk.fills_missing
+            if asked and not self.fetch_fills():
+                self.desk.unsettled.add(THE_FILLS)
             active = list(trades.active(self.desk.run))
             for trade in active:
                 self.advance(trade)
             self.busy = bool(active)
-            if self._fingerprint() == before and not self.desk.fills_missing:
-                return
+            if self._fingerprint() == before and (asked or not self.desk.fills_missing):
+                break
+        if self.desk.fills_missing:  # asked, and not told: again, but not at once
+            self.desk.unsettled.add(THE_FILLS)
 
     def _fingerprint(self) -> tuple[object, ...]:
         rows = trades.active(self.desk.run)
@@ -111,6 +115,9 @@ class Trader:
         entry = trade.orders.get(purpose="e")
         self._unsent(trade, entry)
         self._look_up(trade)
+        entry.refresh_from_db()
+        if self.desk.fills_missing and entry.status in moves.TERMINAL and not trade.held:
+            return  # it may have shares that we could not read of: it neither ends nor is flat
         trade = trades.follow_entry(trade, self.desk.now_ns())
         if trade.state in trades.ENDED:
             self.desk.note("trade", f"{trade.symbol}: slot {trade.slot} given back: {trade.state}")
@@ -181,6 +188,8 @@ class Trader:
                 exits.begin(self.desk, trade, why, hard=True)
         elif trade.state == T.EXITING:
             exits.proceed(self.desk, trade)
+        elif trade.state == T.OPEN_PROTECTED:
+            exits.again(self.desk, trade)
 
     def _close(self, trade: Trade) -> None:
         """Free the slot when nothing of ours is live and the venue says flat — not before."""
@@ -212,30 +221,33 @@ class Trader:
         )
 
     def fetch_fills(self) -> bool:
-        """Book the account's executions that we have no event for; never an invented one."""
-        self.desk.fills_missing = False
-        booked = False
+        """Book the account's executions that we have no event for; never an invented one.
+
+        Returns: False when they could not be read: then they are still missing.
+        """
         try:
             fills = self.desk.broker.fills(after_ns=self._fills_from())
         except BrokerError as exc:
+            self.desk.fills_missing = True
             self.desk.note("reconcile", f"cannot read the fills: {exc}", level="warning")
             return False
+        self.desk.fills_missing = False
         for fill in fills:
             applied = venue_state.apply_fill(self.desk.run, fill)
             if applied.new and applied.order is not None:
-                booked = True
                 self.desk.note(
                     "reconcile",
                     f"{fill.symbol}: booked a fill the stream did not bring",
                     level="warning",
                     execution=fill.execution_id,
                 )
-        return booked
+        return True
 
     def _fills_from(self) -> int:
-        """Return a time before the oldest execution that may be missing."""
+        """Return a time before the oldest execution that may be missing: the day's, or older."""
         oldest = trades.active(self.desk.run).values_list("reserved_ns", flat=True).first()
-        return (oldest or self.desk.run.open_ns or 0) - SECOND
+        opened = self.desk.run.open_ns or 0
+        return min(opened, oldest or opened) - SECOND
 
     # --- time -------------------------------------------------------------------------------------
     def wake_ns(self) -> int | None:

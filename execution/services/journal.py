@@ -16,6 +16,7 @@ from django.db.models import Max
 from execution.brokers.port import (
     Broker,
     BrokerOrder,
+    NameTaken,
     OutcomeUnknown,
     Refused,
 )
@@ -39,7 +40,7 @@ def intend(
         LeaseLost: another hub may write now.
     """
     with transaction.atomic():
-        lease.fence(epoch)
+        _may_write(purpose, epoch)
         order, _ = Order.objects.get_or_create(
             run_id=trade.run_id,
             client_order_id=client_order_id,
@@ -65,7 +66,7 @@ def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
         LeaseLost: another hub may write now; nothing was sent.
     """
     with transaction.atomic():
-        lease.fence(epoch)
+        _may_write(order.purpose, epoch)
         claimed = Order.objects.filter(pk=order.pk, status=Status.INTENT).update(
             status=Status.SENDING, sent_ns=now_ns, fence_epoch=epoch
         )
@@ -123,9 +124,20 @@ def replace(
     return outcome
 
 
+def _may_write(purpose: str, epoch: int) -> None:
+    """Fence a write: an entry needs a lease that lasts; what takes risk away, that nobody took it.
+
+    A hub that was slow (a broker that did not answer) must still get out of its positions.
+    """
+    if purpose == "e":
+        lease.fence(epoch)
+    else:
+        lease.renew(epoch)
+
+
 def _attempt(order: Order, kind: str, epoch: int, now_ns: int) -> OrderAttempt:
     with transaction.atomic():
-        lease.fence(epoch)
+        lease.renew(epoch)
         last = order.attempts.filter(kind=kind).aggregate(last=Max("n"))["last"] or 0
         return OrderAttempt.objects.create(
             order=order, kind=kind, n=last + 1, fence_epoch=epoch, sent_ns=now_ns
@@ -165,6 +177,7 @@ def _settle(
             _close_attempt(attempt, "refused", str(exc))
             locked = venue_state.locked(order)
             moves.move(locked, E.REFUSE, now_ns, reason=str(exc))
+            locked.quarantined |= isinstance(exc, NameTaken)
             locked.save()
     except OutcomeUnknown as exc:
         with transaction.atomic():
@@ -192,11 +205,12 @@ def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int
 
 
 def _echo(order: Order, answer: BrokerOrder) -> None:
-    """Compare the venue's echo with what we asked for; a difference is kept for people to see."""
+    """Compare the venue's echo with what we asked for; a difference locks entries: people look."""
     asked = (order.symbol, order.side, order.quantity)
     told = (answer.symbol, answer.side.value, answer.quantity)
     if asked != told:
         order.reason = f"echo differs: asked {asked}, told {told}"[:200]
+        order.quarantined = True
 
 
 def _there(price: Decimal | None) -> Decimal:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from execution.domain import orders as domain
 from execution.domain.rounds import EntryPlan
@@ -37,11 +37,17 @@ EXIT_PARAMETERS = (
     "trail_distance_r",
 )
 ENDED = tuple(str(state) for state in domain.TRADE_ENDED)
+LIVE = tuple(str(status) for status in moves.LIVE)
 
 
 def active(run: Run) -> QuerySet[Trade]:
-    """Return the trades whose slot is busy, in a fixed order."""
-    return Trade.objects.filter(run=run).exclude(state__in=ENDED).order_by("pk")
+    """Return the trades whose slot is busy, in a fixed order.
+
+    So is one that had ended, when its entry was filled, or has appeared, at the venue after all.
+    """
+    entry = Order.objects.filter(trade=OuterRef("pk"), purpose="e", status__in=LIVE)
+    late = Q(filled_quantity__gt=F("exit_quantity")) | Exists(entry)
+    return Trade.objects.filter(~Q(state__in=ENDED) | late, run=run).order_by("pk")
 
 
 def reserve(
@@ -125,29 +131,32 @@ def follow_entry(trade: Trade, now_ns: int) -> Trade:
         trade.open_key = None
         trade.closed_ns = now_ns
         trade.exit_reason = entry.status
-    elif event == V.FILL:
-        trade.filled_ns = trade.filled_ns or entry.terminal_ns or now_ns
-        # A fill after we gave the slot back: the shares are ours, so the symbol is busy again.
+    else:
+        # Back after its end: the shares are ours, or will be, so the symbol is busy again.
         trade.open_key = trade.open_key or f"{trade.run_id}:{trade.symbol}:{trade.pk}"
+        trade.closed_ns, trade.exit_reason = None, ""
+    if event == V.FILL:
+        trade.filled_ns = trade.filled_ns or entry.terminal_ns or now_ns
     trade.save()
     return trade
 
 
 def _event_of_entry(trade: Trade, entry: Order) -> V | None:
     state, status = T(trade.state), Status(entry.status)
+    late = state in domain.TRADE_ENDED and trade.held > 0
     if status in moves.TERMINAL:
         if entry.filled_quantity:
-            fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL, T.ENTRY_EXPIRED)
-            return V.FILL if fresh else None
+            fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL)
+            return V.FILL if fresh or late else None
         if state in domain.TRADE_ENDED:
             return None
         ours = (Status.CANCELED, Status.EXPIRED, Status.EXPIRED_LOCAL, Status.ABANDONED)
         return V.EXPIRE if status in ours else V.REJECT
     if entry.filled_quantity:
-        return V.PARTIAL_FILL if state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN) else None
+        return V.PARTIAL_FILL if state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN) or late else None
     if status == Status.UNKNOWN:
         return V.LOSE if state != T.UNKNOWN else None
-    if status in moves.LIVE and state in (T.RESERVED, T.UNKNOWN):
+    if status in moves.LIVE and state in (T.RESERVED, T.UNKNOWN, T.ENTRY_EXPIRED):
         return V.SUBMIT
     return None
 

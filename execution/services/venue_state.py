@@ -5,6 +5,7 @@ Stored raw in the transaction of their effect; order, trade and books move toget
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
@@ -37,16 +38,14 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
     )
     with transaction.atomic():
         order = find(run.pk, update.order) or _adopt_external(run, update.order, update.ts_ns)
-        _, new = BrokerEvent.objects.get_or_create(
-            run=run,
-            key=key,
-            defaults={
-                "source": source,
-                "event": update.event,
-                "order": order,
-                "ts_ns": update.ts_ns,
-                "raw": update.raw,
-            },
+        new = _first_time(
+            run,
+            key,
+            order,
+            source=source,
+            event=update.event,
+            ts_ns=update.ts_ns,
+            raw=update.raw,
         )
         if order is None or not new:
             return Applied(order, new)
@@ -76,16 +75,14 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
             "qty": str(fill.quantity),
             "price": str(fill.price),
         }
-        _, new = BrokerEvent.objects.get_or_create(
-            run=run,
-            key=f"fill:{fill.execution_id}",
-            defaults={
-                "source": source,
-                "event": "fill",
-                "order": order,
-                "ts_ns": fill.ts_ns,
-                "raw": raw,
-            },
+        new = _first_time(
+            run,
+            f"fill:{fill.execution_id}",
+            order,
+            source=source,
+            event="fill",
+            ts_ns=fill.ts_ns,
+            raw=raw,
         )
         if order is None or not new:
             return Applied(order, new)
@@ -99,6 +96,19 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
         )
         order.save()
     return Applied(order, True)
+
+
+def _first_time(run: Run, key: str, order: Order | None, **facts: Any) -> bool:
+    """Store an event raw; True when its effect is owed.
+
+    One that came before anybody knew its order has had no effect yet: it is owed once we know.
+    """
+    row, new = BrokerEvent.objects.get_or_create(
+        run=run, key=key, defaults={"order": order, **facts}
+    )
+    if new or order is None:
+        return new
+    return bool(BrokerEvent.objects.filter(pk=row.pk, order=None).update(order=order))
 
 
 def take_over(order: Order, seen: BrokerOrder, *, now_ns: int) -> Applied:

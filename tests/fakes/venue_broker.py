@@ -55,7 +55,11 @@ class InMemoryVenue:
         return [wire.trade_update(row) for row in self.engine.take_updates()]
 
     def fail_next(self, method: str, path: str, how: str) -> None:
-        """`how`: refused_connection, lost_before, lost_after, http_504_after, unavailable."""
+        """Let the next such request go wrong.
+
+        `how`: refused_connection, lost_before, lost_after, http_504_after, unavailable,
+        not_found.
+        """
         self._faults.append((method, path, how))
 
     def posts(self) -> int:
@@ -78,6 +82,8 @@ class InMemoryVenue:
             raise requests.exceptions.ReadTimeout("no answer")
         if fault == "unavailable":
             return 503, b"<html>unavailable</html>"
+        if fault == "not_found":
+            return 404, b'{"code": 40410000, "message": "order not found"}'
         self.requests.append((method, path))
         answer = self.api.answer(parse_request(method, path, query, body))
         if fault == "lost_after":
