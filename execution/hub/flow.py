@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TASK_AGAIN_S = 5.0
 TASK_WAIT_LIVE_S = 3.0
 SETTLE_PAUSE_S = 0.25
+AGAIN_S = (0.25, 0.5, 1.0, 2.0)  # the broker counts our requests; the last ones are for exits
 
 
 class Flow:
@@ -28,6 +29,7 @@ class Flow:
         self.hub = hub
         self.news = True
         self._wake_ns: int | None = None
+        self._again_at, self._agains = float("-inf"), 0
 
     # --- trades -----------------------------------------------------------------------------------
     def take_updates(self) -> None:
@@ -47,7 +49,8 @@ class Flow:
         """Bring everything forward that has news or is due by time; else cost nothing."""
         hub = self.hub
         due = self._wake_ns is not None and hub.clock.now_ns() >= self._wake_ns
-        if not (self.news or due or hub.desk.unsettled):
+        again = bool(hub.desk.unsettled) and hub.mono() >= self._again_at
+        if not (self.news or due or again):
             return
         self.news = False
         self.settle()
@@ -55,6 +58,8 @@ class Flow:
         hub.day_end.act()
         self.settle()
         self._wake_ns = self._next_wake_ns()
+        self._agains = self._agains + 1 if hub.desk.unsettled else 0
+        self._again_at = hub.mono() + AGAIN_S[min(self._agains, len(AGAIN_S)) - 1]
 
     def settle(self) -> None:
         """Take the due steps of the trades; shards are told of positions that closed meanwhile."""
@@ -93,13 +98,21 @@ class Flow:
         if hub.rounds.last_k is not None and k <= hub.rounds.last_k:
             return
         hub.switches.switch_parameters(k)
-        expected = sum(report.n_symbols for report in hub.intake.latest.values())
-        if not hub.rounds.close(k, reports, expected):
+        if not hub.rounds.close(k, reports, self._expected_symbols()):
             return
         if self._is_stale(k):
             rounds.skip_round(Round.objects.get(run=hub.run, k=k))
             return
         self._see_through(k)
+
+    def _expected_symbols(self) -> int:
+        """Return how many symbols should report; a silent shard's count by its letters."""
+        hub = self.hub
+        silent = hub.shard_desk.shards - set(hub.intake.latest)
+        unheard = 0
+        if silent:
+            unheard = sum(hub.shard_desk.owner(symbol) in silent for symbol in hub.run.universe)
+        return unheard + sum(report.n_symbols for report in hub.intake.latest.values())
 
     def sweep(self) -> None:
         """Finish what a crash or a lost message left: closed rounds, unsent entries."""

@@ -22,6 +22,7 @@ from execution.hub.desk import Desk
 from execution.models import Order, Round, RoundState, Run, Trade
 from execution.services import runs, trades
 from execution.services.moves import TradeState as T
+from execution.services.rounds import inputs_of
 from signals.confidence.index import IndexBook
 from signals.messages import Gravity, IndexBucket, Report
 
@@ -69,6 +70,15 @@ class Rounds:
                 self.index.add(
                     IndexBucket(symbol=symbol, k=row.k, close=close, mid=mid, ts_ns=ts_ns)
                 )
+        self._restore_account()
+
+    def _restore_account(self) -> None:
+        """Near misses are judged by the last reading of the account: that of the last round."""
+        stored = Round.objects.filter(run=self.desk.run, inputs__isnull=False).order_by("-k")
+        row = stored.first()
+        if row is not None:
+            inputs = inputs_of(row)
+            self._account, self._account_ns = inputs.account, inputs.account_as_of_ns
 
     def close(self, k: int, reports: Sequence[Report], n_expected: int) -> bool:
         """Close round k with these reports; True when a decision task is owed.
@@ -180,7 +190,11 @@ class Rounds:
             },
             kill_switch=self.kill_level(),
             stream_connected=vitals.stream_connected,
-            unresolved_order=bool(vitals.doubt) or selectors.has_unresolved_order(run),
+            unresolved_order=(
+                bool(vitals.doubt)
+                or selectors.has_unresolved_order(run)
+                or any(trade.quarantined or trade.state == T.HELD_OVERNIGHT for trade in active)
+            ),
             unprotected=any(trade.state in (T.UNPROTECTED, T.PARTIAL) for trade in active),
             mixed_versions=any(r.params_version != self.params_version for r in reports),
             relay_lag_ms=vitals.relay_lag_ms,

@@ -26,7 +26,7 @@ from execution.hub.shard_desk import ShardDesk
 from execution.hub.trader import Trader
 from execution.hub.updates import UpdatesStream
 from execution.models import RunState
-from execution.services import lease, runs
+from execution.services import lease, runs, trades
 from signals import selectors as parameter_selectors
 from signals import services as parameter_services
 from signals.session import day_of
@@ -37,6 +37,7 @@ BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 WAIT_S = 0.25
 UPSTREAM_AGAIN_S = 5.0
 PACED_AFTER_S = 2.0
+SAME_TIME_NS = 60_000_000_000
 INDEX_SYMBOLS = ("SPY", "QQQ", "IWM", "VIXY")
 ETF_WORDS = (" ETF", " TRUST, SERIES", "PROSHARES", "ISHARES", "SPDR")
 
@@ -107,10 +108,38 @@ class Startup:
                 self._show_blocked(name, str(exc) or type(exc).__name__)
                 pause = WAIT_S if waiting else BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
+                self._look_after_positions()
                 hub.pump(lambda: False, pause)
                 continue
             runs.set_step(hub.run, name, "done", said or "")
             return
+
+    def _look_after_positions(self) -> None:
+        """A blocked step keeps entries off; what is open is protected and left all the same."""
+        hub = self.hub
+        if not hub.epoch or hub.in_lockstep:  # there the market stands still until we are ready
+            return
+        try:
+            if not hasattr(hub, "trader"):
+                if not trades.active(hub.run).exists():
+                    return
+                self.read_account()
+            if not hub.clock.known and not self._on_the_hosts_time():
+                return
+            hub.switches.look()
+            hub.flow.take_updates()
+            hub.flow.act()
+        except (StepBlocked, BrokerError, DatabaseError) as exc:
+            logger.warning("open positions wait", extra={"error": str(exc)})
+
+    def _on_the_hosts_time(self) -> bool:
+        """Follow the host's clock when the broker's says the same; a tape is elsewhere."""
+        hub = self.hub
+        if hub.config.lockstep_url:
+            return False
+        if abs(hub.broker.clock().ts_ns - hub.clock.wall_ns()) < SAME_TIME_NS:
+            hub.clock.follow_host()
+        return hub.clock.known
 
     def _show_blocked(self, name: str, reason: str) -> None:
         try:
