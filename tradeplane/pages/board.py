@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import redis
-from django.conf import settings
 
 from accounts import selectors as books
 from accounts.models import Account
@@ -49,6 +48,7 @@ MODES = {
 }
 FUNNEL = (("S", "Healthy stock"), ("C", "Confident"), ("confirm", "Confirmed"), ("fired", "Fired"))
 ROUNDS_AT_ONCE = 20_000
+SHARDS_MAX = 26
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Board:
     def read(self) -> tuple[dict[str, Any], Health]:
         """Return every section's values and how fresh they are."""
         run = selectors.current_run()
-        beats = heartbeats(self._client, settings.TRADEPLANE_SHARDS)
+        beats = heartbeats(self._client)
         if run is None:
             return _nothing(beats), Health(state="empty", why="Nothing has run yet.")
         hub = None if beats is None else beats.pop("hub", None)
@@ -191,9 +191,9 @@ class Board:
         ]
 
 
-def heartbeats(client: redis.Redis, n_shards: int) -> dict[str, dict[str, str]] | None:
+def heartbeats(client: redis.Redis) -> dict[str, dict[str, str]] | None:
     """Return heart-beats by shard number and under "hub"; None when Redis does not answer."""
-    names = {str(number): f"hb:shard:{number}" for number in range(1, n_shards + 1)}
+    names = {str(number): f"hb:shard:{number}" for number in range(1, SHARDS_MAX + 1)}
     names["hub"] = "hb:hub"
     try:
         pipe = client.pipeline(transaction=False)
