@@ -30,7 +30,8 @@ class Applied:
 
 def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Applied:
     """Store one trade update raw and apply it, in one transaction; the second copy is a no-op."""
-    is_fill = update.event in ("fill", "partial_fill") and update.execution_id is not None
+    whole = bool(update.execution_id and update.quantity and update.price)
+    is_fill = update.event in ("fill", "partial_fill") and whole  # else the account's activities
     key = (
         f"fill:{update.execution_id}"
         if is_fill

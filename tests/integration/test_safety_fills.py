@@ -222,6 +222,20 @@ def test_an_abandoned_entry_that_appears_after_all_is_looked_after() -> None:
     assert bench.broker.orders() == []
 
 
+@pytest.mark.parametrize("lacking", ["quantity", "price", "execution_id"])
+def test_a_fill_event_that_lacks_a_fact_is_read_from_the_account_instead(lacking: str) -> None:
+    bench = Bench.make()
+    bench.fire()
+    bench.venue.advance(150)
+
+    for update in bench.venue.updates():
+        bench.trader.apply(replace(update, **{lacking: None}))
+    bench.trader.settle()
+
+    assert (bench.trade().state, bench.trade().held) == (T.OPEN_PROTECTED, 298)
+    assert_books_hold(bench)
+
+
 def test_a_short_position_locks_entries() -> None:
     bench = Bench.make()
     trade = bench.open()
