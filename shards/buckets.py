@@ -43,25 +43,30 @@ class PrintLog:
     def add(self, prints: np.ndarray) -> None:
         """Append prints of any bucket, in any order."""
         end = self.count + prints.size
-        if end > self._prints.size:
-            grown = np.empty(max(end, 2 * self._prints.size), PRINT)
-            grown[: self.count] = self._prints[: self.count]
-            self._prints = grown
+        self.room(prints.size)
         self._prints[self.count : end] = prints
         self.count = end
+
+    def room(self, more: int) -> np.ndarray:
+        """Return the whole array, with room for so many more; who fills it sets `count`."""
+        if self.count + more > self._prints.size:
+            grown = np.empty(max(self.count + more, 2 * self._prints.size), PRINT)
+            grown[: self.count] = self.waiting()
+            self._prints = grown
+        return self._prints
 
     def waiting(self) -> np.ndarray:
         """Return the prints that wait, as a view."""
         return self._prints[: self.count]
 
-    def take(self, k: int) -> np.ndarray:
-        """Remove and return the prints of bucket k (and of older ones, which cannot be)."""
-        waiting = self.waiting()
-        due = waiting["k"] <= k
-        taken = waiting[due]
-        rest = waiting[~due]
-        self._prints[: rest.size] = rest
-        self.count = rest.size
+    def drop(self, k: int) -> None:
+        """Remove the prints up to bucket k."""
+        self.count = kernels.keep_later(self.waiting(), k)
+
+    def take(self) -> np.ndarray:
+        """Remove and return every print."""
+        taken = self.waiting().copy()
+        self.count = 0
         return taken
 
 
@@ -82,19 +87,20 @@ class BucketBook:
 
     def close(self, k: int, anchor_micro: np.ndarray) -> np.ndarray:
         """Return (symbols,) SUMS of bucket k; sets an anchor where a symbol had none (0)."""
-        prints = self.open.take(k)
+        prints = self.open.waiting()
         if self._revisions:
-            prints = self._revised(prints)
+            self._revise(prints, k)
         sums = np.zeros(anchor_micro.size, SUMS)
         starts = np.empty(anchor_micro.size + 1, np.int64)
         order = np.empty(prints.size, np.int64)
-        kernels.by_symbol(prints, anchor_micro.size, starts, order)
+        kernels.by_symbol(prints, k, anchor_micro.size, starts, order)
         self.duplicates += kernels.sum_prints(prints, order, starts, anchor_micro, sums)
+        self.open.drop(k)
         return sums
 
     def take_late(self) -> np.ndarray:
         """Remove and return the late prints, in (time, id, exchange) order."""
-        late = self.late.take(np.iinfo(np.int64).max)
+        late = self.late.take()
         return late[np.lexsort((late["exchange"], late["id"], late["ts_ns"]))]
 
     def first_waiting_offset(self) -> int:
@@ -102,9 +108,10 @@ class BucketBook:
         waiting = self.open.waiting()["offset"]
         return int(waiting.min()) if waiting.size else NO_OFFSET
 
-    def _revised(self, prints: np.ndarray) -> np.ndarray:
+    def _revise(self, prints: np.ndarray, k: int) -> None:
+        """Apply the cancels and corrections to the prints up to bucket k."""
         ids = np.array([revision.id for revision in self._revisions.values()])
-        for at in np.flatnonzero(np.isin(prints["id"], ids)):
+        for at in np.flatnonzero((prints["k"] <= k) & np.isin(prints["id"], ids)):
             one = prints[at]
             key = (int(one["row"]), int(one["id"]), int(one["exchange"]))
             revision = self._revisions.get(key)
@@ -115,7 +122,6 @@ class BucketBook:
                 continue
             one["id"], one["price"], one["size"], one["flags"] = revision.replacement
             one["price_micro"] = round(float(one["price"]) * 1e6)
-        return prints
 
 
 def usable(price: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -159,6 +159,11 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def words(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The hash table: symbol words and rows. A new symbol may replace it."""
+        return self._key, self._key2, self._row
+
     def row_of(self, symbol: str) -> int | None:
         """Return the row of a symbol that was seen, else None."""
         return self._rows.get(symbol)

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shards import describe, detector, kernels, restart
+from shards.booking import Booked
 from shards.buckets import BucketBook, vwap_usd
 from shards.columns import FIRST_CAPACITY, Columns, Rings, Symbols
 from shards.exits import Crossing, ExitWatch, Print
-from shards.intake import Arrived, Intake
+from shards.intake import Intake
 from shards.records import BUCKET_ROW, bucket_hash
 from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, EngineState
 from signals.messages import ExitSignal, IndexBucket, WatchedPosition, Withdrawn
@@ -154,8 +155,8 @@ class Engine:
         self.grow()
         if arrived is None:
             return
-        np.add.at(self.table["seen"], arrived.rows, 1)
-        np.add.at(self.table["late"], arrived.late_rows, 1)
+        for name, counts in (("seen", arrived.seen), ("late", arrived.late)):
+            self.table[name][: counts.size] += counts
         if self.exits.symbols:
             self._watch_prints(arrived)
 
@@ -185,8 +186,10 @@ class Engine:
 
     def closing(self, watermark_ns: int) -> Iterator[ClosedBucket]:
         """Like `close_due`, one by one, so that the state after each can be stored."""
-        self._drain()
         due_k = min((watermark_ns - self.grace_ns) // BUCKET_NS - 1, self.session.end_k - 1)
+        if self.started and due_k <= self.closed_k:
+            return  # nothing closes: the frames wait, to be decoded many at a time
+        self._drain()
         if not self.started:
             self._join(due_k)
         while self.closed_k < due_k:
@@ -426,7 +429,7 @@ class Engine:
         self._drain()
         self.exits.release(position_id)
 
-    def _watch_prints(self, arrived: Arrived) -> None:
+    def _watch_prints(self, arrived: Booked) -> None:
         rows = [self.symbols.row_of(symbol) for symbol in self.exits.symbols]
         watched = np.isin(arrived.prints["row"], [row for row in rows if row is not None])
         for at in np.flatnonzero(watched & (arrived.prints["flags"] & kernels.PRICE != 0)):

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from relay import frames
-from shards import conditions, kernels
+from shards import decoding, kernels
+from shards.booking import Booked, Booking
 from shards.buckets import NO_OFFSET, BucketBook, Revision, flags_of, usable
 from shards.columns import Symbols
-from shards.kernels import PRINT
 from signals.session import BUCKET_NS, Session
 
 MAX_BUFFERED_BYTES = 1 << 20
@@ -33,15 +33,6 @@ class Status(NamedTuple):
     up: float
     down: float
     offset: int
-
-
-class Arrived(NamedTuple):
-    """What one drain decoded, already booked: the prints kept (for the exit watch) and all rows."""
-
-    prints: np.ndarray  # PRINT, own symbols, in session, usable, open bucket
-    conditions: np.ndarray  # uint64 of the same
-    rows: np.ndarray  # row of every trade message of an own symbol, usable or not
-    late_rows: np.ndarray
 
 
 class QuoteLog:
@@ -97,6 +88,7 @@ class Intake:
         self.position = 0  # the offset after the newest frame fed
         self.resumed_position = 0  # frames before it were counted before a restart
         self.resumed_cut_ns = 0  # quotes up to it were applied before a restart
+        self._booking = Booking(symbols, book)
         self._frames: list[bytes] = []
         self._offsets: list[int] = []
         self._buffered = 0
@@ -111,7 +103,7 @@ class Intake:
             self.position = max(self.position, offset + 1)
         return self._buffered >= MAX_BUFFERED_BYTES
 
-    def drain(self, closed_k: int) -> Arrived | None:
+    def drain(self, closed_k: int) -> Booked | None:
         """Decode and book the buffered frames; None when there were none.
 
         A malformed frame is counted and left out.
@@ -120,63 +112,32 @@ class Intake:
             return None
         parts, offsets = self._frames, np.array(self._offsets, np.int64)
         self._frames, self._offsets, self._buffered = [], [], 0
-        buf, ends = _joined(parts)
-        spans = _scan(buf, ends)
-        if spans is None:
-            sound = [_is_frame(part) for part in parts]
-            self.counts["bad_frames"] += len(parts) - sum(sound)
-            parts = [part for part, good in zip(parts, sound, strict=True) if good]
-            offsets = offsets[np.array(sound)]
-            buf, ends = _joined(parts)
-            spans = frames.scan(buf)
-        at = offsets[np.searchsorted(ends, spans["start"], side="right")] if parts else offsets
-        kind = spans["kind"]
-        self._slow_path(buf, spans, at, closed_k)
-        self._book_quotes(buf, spans[kind == frames.QUOTE], at[kind == frames.QUOTE])
-        trade = kind == frames.TRADE
-        return self._book_trades(buf, spans[trade], at[trade], closed_k)
+        booked = self._booking.take(parts, offsets, self._rules(closed_k), self.counts)
+        kind = booked.rest["kind"]
+        if kind.size:
+            raw, quote = booked.raw, kind == frames.QUOTE
+            self._book_quotes(raw, booked.rest[quote], booked.rest_offsets[quote])
+            if not quote.all():
+                rare = booked.rest[~quote]
+                self._slow_path(raw, rare, booked.rest_offsets[~quote], closed_k)
+        return booked
+
+    def _rules(self, closed_k: int) -> np.ndarray:
+        """Return one RULES record: what decides about a print now."""
+        session = self.session
+        rules = np.zeros(1, decoding.RULES)
+        rules[0] = (
+            session.open_ns, session.close_ns, closed_k, self.resumed_position,
+            closed_k + MAX_AHEAD_BUCKETS, self.odd_lots_in_price,
+        )  # fmt: skip
+        return rules
 
     def _own_rows(self, columns: np.ndarray) -> np.ndarray:
         return self.symbols.rows_of(
             np.ascontiguousarray(columns["key"]), np.ascontiguousarray(columns["key2"])
         )
 
-    def _book_trades(
-        self, buf: bytes, spans: np.ndarray, offsets: np.ndarray, closed_k: int
-    ) -> Arrived:
-        trades = frames.trades(buf, spans)
-        rows = self._own_rows(trades)
-        own = rows >= 0
-        k = trades["ts_ns"] // BUCKET_NS
-        new = (offsets >= self.resumed_position) | (offsets == NO_OFFSET)
-        own &= new | (k > closed_k)  # the others are in the restored state
-        good = own & usable(trades["price"], trades["size"])
-        self.counts["bad_prints"] += int(own.sum() - good.sum())
-        in_session = (trades["ts_ns"] >= self.session.open_ns) & (
-            trades["ts_ns"] < self.session.close_ns
-        )
-        self.counts["outside_session"] += int((good & ~in_session).sum())
-        good &= in_session
-        far = good & (k > closed_k + MAX_AHEAD_BUCKETS) & (offsets != NO_OFFSET)
-        self.counts["too_far_ahead"] += int(far.sum())
-        good &= ~far
-        all_rows = rows[own & (new | good)]
-        kept = trades[good]
-        prints = np.empty(kept.size, PRINT)
-        for name in ("ts_ns", "id", "price", "price_micro", "size", "exchange"):
-            prints[name] = kept[name]
-        prints["row"], prints["k"], prints["offset"] = rows[good], k[good], offsets[good]
-        packed = np.ascontiguousarray(kept["conditions"])
-        prints["flags"] = conditions.eligibility(
-            np.ascontiguousarray(kept["tape"]), packed, odd_lots_in_price=self.odd_lots_in_price
-        )
-        self.counts["unknown_conditions"] += int((prints["flags"] & kernels.UNKNOWN != 0).sum())
-        late = prints["k"] <= closed_k
-        self.book.late.add(prints[late])
-        self.book.open.add(prints[~late])
-        return Arrived(prints[~late], packed[~late], all_rows, prints["row"][late])
-
-    def _book_quotes(self, buf: bytes, spans: np.ndarray, offsets: np.ndarray) -> None:
+    def _book_quotes(self, buf: np.ndarray, spans: np.ndarray, offsets: np.ndarray) -> None:
         if spans.size == 0:
             return
         quotes = frames.quotes(buf, spans)
@@ -186,19 +147,18 @@ class Intake:
         good &= (offsets >= self.resumed_position) | (quotes["ts_ns"] > self.resumed_cut_ns)
         self.quotes.add(rows[good], quotes[good], offsets[good])
 
-    def _slow_path(self, buf: bytes, spans: np.ndarray, offsets: np.ndarray, closed_k: int) -> None:
+    def _slow_path(
+        self, buf: np.ndarray, spans: np.ndarray, offsets: np.ndarray, closed_k: int
+    ) -> None:
         """Statuses, price bands, corrections and cancels: few, decoded one by one."""
-        rare = np.isin(
-            spans["kind"], (frames.STATUS, frames.LULD, frames.CORRECTION, frames.CANCEL)
-        )
-        for at in np.flatnonzero(rare):
+        for at in range(spans.size):
             span = spans[at]
             row = int(self._own_rows(spans[at : at + 1])[0])
             if row < 0:
                 continue
             offset, ts_ns = int(offsets[at]), int(span["ts_ns"])
             try:
-                message = self._decoder.decode(buf[span["start"] : span["end"]])
+                message = self._decoder.decode(buf[span["start"] : span["end"]].tobytes())
                 self._rare(message, chr(span["kind"]), row, ts_ns, offset, closed_k)
             except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
                 self.counts["bad_messages"] += 1
@@ -262,29 +222,6 @@ class Intake:
         waiting += [status.offset for status in self.statuses]
         waiting += self._offsets
         return min((offset for offset in waiting if offset != NO_OFFSET), default=self.position)
-
-
-def _joined(parts: list[bytes]) -> tuple[bytes, np.ndarray]:
-    return b"".join(parts), np.cumsum([len(part) for part in parts])
-
-
-def _scan(buf: bytes, ends: np.ndarray) -> np.ndarray | None:
-    """Return the spans; None when a frame is malformed, also one that swallows the next."""
-    try:
-        spans = frames.scan(buf)
-    except frames.FrameError:
-        return None
-    first = np.searchsorted(ends, spans["start"], side="right")
-    last = np.searchsorted(ends, spans["end"], side="left")
-    return spans if np.array_equal(first, last) else None
-
-
-def _is_frame(part: bytes) -> bool:
-    try:
-        frames.scan(part)
-    except frames.FrameError:
-        return False
-    return True
 
 
 def _nanoseconds(code: int, data: memoryview) -> object:

@@ -104,23 +104,31 @@ def insert_row(key, key2, row, table_key, table_key2, table_row):
 
 
 @_kernel
+def allowed_flags(codes, row, lookup, odd_lots_in_price):
+    """Combine the codes of one print: the strictest wins for price and for volume.
+
+    `row` is the tape's in the table.
+    """
+    allowed = PRICE | VOLUME
+    marks = 0
+    while codes:
+        rule = lookup[row, np.uint8(codes & np.uint64(0xFF))]
+        codes >>= np.uint64(8)
+        if odd_lots_in_price and rule & ODD_LOT:
+            rule |= PRICE
+        allowed &= rule
+        marks |= rule & (SOLD_LAST | UNKNOWN | ODD_LOT)
+    if allowed & PRICE or (marks & ODD_LOT and allowed & VOLUME):
+        allowed |= VWAP
+    return allowed | marks
+
+
+@_kernel
 def eligibility(tape, conditions, lookup, tape_row, odd_lots_in_price, flags):
-    """Combine the codes of each print: the strictest wins for price and for volume."""
+    """Fill `flags` of each print."""
     for i in range(tape.size):
-        codes = conditions[i]
         row = tape_row[tape[i]]
-        allowed = PRICE | VOLUME
-        marks = 0
-        while codes:
-            rule = lookup[row, np.uint8(codes & np.uint64(0xFF))]
-            codes >>= np.uint64(8)
-            if odd_lots_in_price and rule & ODD_LOT:
-                rule |= PRICE
-            allowed &= rule
-            marks |= rule & (SOLD_LAST | UNKNOWN | ODD_LOT)
-        if allowed & PRICE or (marks & ODD_LOT and allowed & VOLUME):
-            allowed |= VWAP
-        flags[i] = allowed | marks
+        flags[i] = allowed_flags(conditions[i], row, lookup, odd_lots_in_price)
 
 
 @_kernel
@@ -170,24 +178,38 @@ def _sort(prints, order, first, last):
 
 
 @_kernel
-def by_symbol(prints, n_symbols, starts, order):
-    """Order the prints by symbol row, then by (time, id, exchange).
+def by_symbol(prints, k, n_symbols, starts, order):
+    """Order the prints up to bucket k by symbol row, then by (time, id, exchange).
 
     `starts` gets n_symbols + 1 bounds into `order`.
     """
     starts[:] = 0
     for i in range(prints.size):
-        starts[prints[i].row + 1] += 1
+        if prints[i].k <= k:
+            starts[prints[i].row + 1] += 1
     for row in range(n_symbols):
         starts[row + 1] += starts[row]
     fill = starts.copy()
     for i in range(prints.size):
-        row = prints[i].row
-        order[fill[row]] = i
-        fill[row] += 1
+        if prints[i].k <= k:
+            row = prints[i].row
+            order[fill[row]] = i
+            fill[row] += 1
     for row in range(n_symbols):
         if starts[row + 1] - starts[row] > 1:
             _sort(prints, order, starts[row], starts[row + 1])
+
+
+@_kernel
+def keep_later(prints, k):
+    """Move the prints after bucket k to the front; return how many."""
+    kept = 0
+    for i in range(prints.size):
+        if prints[i].k > k:
+            if kept != i:
+                prints[kept] = prints[i]
+            kept += 1
+    return kept
 
 
 @_kernel
@@ -280,7 +302,8 @@ def warm() -> None:
     find_rows(words, words, np.zeros(8, np.uint64), np.zeros(8, np.uint64), table, found)
     prints, sums = np.zeros(2, PRINT), np.zeros(1, SUMS)
     starts, order = np.empty(2, np.int64), np.empty(2, np.int64)
-    by_symbol(prints, 1, starts, order)
+    by_symbol(prints, 0, 1, starts, order)
     sum_prints(prints, order, starts, np.zeros(1, np.int64), sums)
+    keep_later(prints, 0)
     rows, offsets, keep = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.bool_)
     apply_quotes(rows, np.zeros(1, QUOTES), offsets, 1, 1, np.zeros(1, QUOTE_STATE), keep)
