@@ -187,7 +187,8 @@ def test_the_books_are_told_leg_by_leg(client: Client, token: str) -> None:
     ]
 
 
-def test_status_tells_the_run_in_one_look(client: Client, token: str) -> None:
+def test_status_tells_the_run_in_one_look(client: Client, token: str, settings: Any) -> None:
+    settings.REDIS_STATE_URL = "redis://127.0.0.1:9/0"  # the discard port: nobody answers
     run = a_run(latches={"daily_loss": "…"})
     Round.objects.create(run=run, k=K, state="decided", closed_ns=OPEN_NS, params_version=1)
 
