@@ -55,7 +55,7 @@ def assign_balanced(shards: Sequence[int], load: Mapping[str, float]) -> dict[in
 
     Args: load: any measure per first letter; a letter without one counts as nothing.
     """
-    bounds = _cut([max(load.get(letter, 0.0), 0.0) for letter in LETTERS], len(shards))
+    bounds = cut([max(load.get(letter, 0.0), 0.0) for letter in LETTERS], len(shards))
     result: dict[int, list[Range]] = {}
     for shard, first, last in zip(shards, bounds[:-1], bounds[1:], strict=True):
         letters = LETTERS[first:last]
@@ -64,28 +64,27 @@ def assign_balanced(shards: Sequence[int], load: Mapping[str, float]) -> dict[in
     return result
 
 
-def _cut(weights: Sequence[float], parts: int) -> list[int]:
-    """Return bounds of `parts` consecutive runs whose heaviest sum is smallest."""
-    limits = sorted(
-        {sum(weights[i:j]) for i in range(len(weights)) for j in range(i + 1, len(weights) + 1)}
-    )
-    low, high = 0, len(limits) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if len(_runs(weights, limits[middle])) <= parts:
+def cut(weights: Sequence[float], parts: int) -> list[int]:
+    """Return bounds of `parts` consecutive runs whose heaviest sum is smallest (to a millionth)."""
+    low, high = max(weights, default=0.0), sum(weights)
+    while high - low > 1e-6 * max(high, 1e-300):
+        middle = (low + high) / 2
+        if len(_runs(weights, middle)) <= parts:
             high = middle
         else:
-            low = middle + 1
-    starts = _runs(weights, limits[low])
+            low = middle
+    starts = _runs(weights, high)
     return starts + [len(weights)] * (parts + 1 - len(starts))
 
 
 def _runs(weights: Sequence[float], limit: float) -> list[int]:
     """Return the starts of greedy runs that each sum to at most `limit`."""
-    starts = [0]
-    for i in range(len(weights)):
-        if sum(weights[starts[-1] : i + 1]) > limit and i > starts[-1]:
+    starts, total = [0], 0.0
+    for i, weight in enumerate(weights):
+        total += weight
+        if total > limit and i > starts[-1]:
             starts.append(i)
+            total = weight
     return starts
 
 
