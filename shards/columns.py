@@ -65,10 +65,12 @@ class Columns:
 class Rings:
     """The last `depth` buckets of every symbol: per field a (depth, symbols) array.
 
-    Bucket k lies in row k % depth; integers start as 0 and floats as NaN.
+    Bucket k lies in row k % depth, the depth a power of two; integers start as 0 and floats as NaN.
     """
 
     def __init__(self, dtype: np.dtype, depth: int, capacity: int = FIRST_CAPACITY) -> None:
+        if depth & (depth - 1):
+            raise ValueError(f"rings of {depth} buckets: the depth is a power of two")
         self.dtype = dtype
         self.depth = depth
         self._capacity = capacity
@@ -113,14 +115,13 @@ class Rings:
 
     def window(self, name: str, k: int, count: int, columns: np.ndarray) -> np.ndarray:
         """Return a (count, len(columns)) copy of the buckets up to k, oldest first."""
-        slots = np.arange(k - count + 1, k + 1) % self.depth
-        found: np.ndarray = self._arrays[name][slots[:, None], columns]
-        return found
+        return self.windows(name, np.full(columns.size, k), count, columns)
 
     def windows(self, name: str, last: np.ndarray, count: int, columns: np.ndarray) -> np.ndarray:
         """Return (count, len(columns)), each column up to its own last bucket."""
-        slots = (last + np.arange(-count + 1, 1)[:, None]) % self.depth
-        found: np.ndarray = self._arrays[name][slots, columns]
+        ring = self._arrays[name]
+        found = np.empty((count, columns.size), ring.dtype)
+        kernels.ring_window(ring, last, columns, found)
         return found
 
     def forget(self, names: tuple[str, ...], columns: np.ndarray) -> None:
@@ -148,6 +149,7 @@ class Symbols:
         self.test_issues = 0
         self._rows: dict[str, int] = {}
         self._order = np.empty(0, np.int64)
+        self._sorted_names = np.empty(0, "S16")
         self._table(1024)
         self._known: list[tuple[int, int, int]] = []
 
@@ -202,6 +204,15 @@ class Symbols:
 
     def ordered(self) -> np.ndarray:
         """Return the row numbers in the order of the names."""
-        if self._order.size != len(self.names):
-            self._order = np.argsort(np.array(self.names, "S16"), kind="stable")
+        known = self._order.size
+        if known != len(self.names):
+            new = np.array(self.names[known:], "S16")
+            rows = np.argsort(new, kind="stable")
+            if known:
+                sorted_names = self._sorted_names
+                places = np.searchsorted(sorted_names, new[rows])
+                self._order = np.insert(self._order, places, known + rows)
+                self._sorted_names = np.insert(sorted_names, places, new[rows])
+            else:
+                self._order, self._sorted_names = rows, new[rows]
         return self._order

@@ -1,6 +1,6 @@
 """What the shard tells the hub, from the engine's arrays: candidates, breadth, exit signals."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -70,23 +70,60 @@ def candidates(engine: "Engine", k: int, taken: detector.Step) -> list[Candidate
     sigma1m = oscillator.minute_noise_bps(
         minute_returns(engine, k, found.rows, SIGMA_MINUTES), found.sigma5
     )
-    made = [_candidate(engine, k, found, at, shadow, float(sigma1m[at])) for at, shadow in told]
+    past = _past(engine, k, found.rows[[at for at, _ in told]])
+    made = [
+        _candidate(engine, k, found, at, shadow, float(sigma1m[at]), past, column)
+        for column, (at, shadow) in enumerate(told)
+    ]
     return sorted(made, key=lambda one: one.symbol)
 
 
+class _Past(NamedTuple):
+    """What lies behind the told symbols; one element, or one list, per symbol."""
+
+    windows: dict[str, list[list[Any]]]
+    returns: np.ndarray  # (minutes, n) bps
+    volume_1m: list[int]
+    volume_5m: list[int]
+    dollars_1m: list[int]  # micro-dollars
+    value_5m: list[int]
+    shares_5m: list[int]
+    spread_bps: np.ndarray  # (buckets, n)
+
+
+def _past(engine: "Engine", k: int, rows: np.ndarray) -> _Past:
+    """Read the rings once for all symbols that are told."""
+    rings, span, minute = engine.rings, detector.GRAVITY_BUCKETS, detector.MINUTE
+    volume = rings.window("volume", k, span, rows)
+    value = rings.window("value", k, span, rows)
+    return _Past(
+        windows(engine, k, rows, engine.settings.limits.history),
+        minute_returns(engine, k, rows, RETURN_MINUTES),
+        volume_1m=volume[-minute:].sum(axis=0).tolist(),
+        volume_5m=volume.sum(axis=0).tolist(),
+        dollars_1m=value[-minute:].sum(axis=0).tolist(),
+        value_5m=value.sum(axis=0).tolist(),
+        shares_5m=rings.window("shares", k, span, rows).sum(axis=0).tolist(),
+        spread_bps=rings.window("spread_bps", k, SPREAD_BUCKETS, rows),
+    )
+
+
 def _candidate(
-    engine: "Engine", k: int, found: detector.Found, at: int, shadow: bool, sigma1m: float
+    engine: "Engine",
+    k: int,
+    found: detector.Found,
+    at: int,
+    shadow: bool,
+    sigma1m: float,
+    past: _Past,
+    column: int,
 ) -> Candidate:
     row = int(found.rows[at])
-    one = np.array([row])
-    table, rings, every = engine.table, engine.rings, engine.features
+    table, every = engine.table, engine.features
     assert every is not None  # noqa: S101 - a close computed them
     e = found.evidence
     symbol, b = engine.symbols.names[row], int(found.b[at])
-    returns = minute_returns(engine, k, one, RETURN_MINUTES)[:, 0]
-    recent = rings.window("volume", k, detector.GRAVITY_BUCKETS, one)[:, 0]
-    dollars = int(rings.window("value", k, detector.MINUTE, one).sum())
-    history = engine.settings.limits.history
+    returns = past.returns[:, column]
     return Candidate(
         candidate_id=life.candidate_id(engine.day, symbol, b),
         symbol=symbol,
@@ -112,37 +149,39 @@ def _candidate(
         noise_gain=oscillator.noise_gain(engine.settings.curve),
         close=float(table["close"][row]),
         base_close=float(found.base_close[at]),
-        volume_1m=int(recent[-detector.MINUTE :].sum()),
-        volume_5m=int(recent.sum()),
-        dollar_volume_1m=dollars / 1e6,
+        volume_1m=past.volume_1m[column],
+        volume_5m=past.volume_5m[column],
+        dollar_volume_1m=past.dollars_1m[column] / 1e6,
         synthetic_share=float(e.synthetic_share[at]),
         returns_1m_bps=returns[~np.isnan(returns)].tolist(),
-        window=window(engine, k, row, history),
-        session=session_state(engine, k, row),
-        quote=quote(engine, k, row),
+        window={name: values[column] for name, values in past.windows.items()},
+        session=session_state(engine, row, past.value_5m[column], past.shares_5m[column]),
+        quote=quote(engine, row, past.spread_bps[:, column]),
         luld_up=_or_none(table["luld_up"][row]),
         luld_down=_or_none(table["luld_down"][row]),
         halted=bool(table["halted"][row]),
         last_price=float(table["close"][row]),
         last_ts_ns=int(table["last_ns"][row]),
-        flags=["revised"] if table["revised_k"][row] > k - history else [],
+        flags=["revised"] if table["revised_k"][row] > k - engine.settings.limits.history else [],
     )
 
 
-def window(engine: "Engine", k: int, row: int, count: int) -> dict[str, list[Any]]:
-    """Return the last `count` buckets of a symbol, oldest first, as the message carries them."""
-    one = np.array([row])
+def windows(engine: "Engine", k: int, rows: np.ndarray, count: int) -> dict[str, list[list[Any]]]:
+    """Return the last `count` buckets of symbols, oldest first, one list per symbol and column."""
 
     def column(name: str) -> np.ndarray:
-        return engine.rings.window(name, k, count, one)[:, 0]
+        return engine.rings.window(name, k, count, rows)
 
-    filled = {short: column(name).tolist() for short, name in _WINDOW}
+    filled = {short: column(name).T.tolist() for short, name in _WINDOW}
     vwap = vwap_usd(column("value"), column("shares"), column("close"))
-    return {"k0": [k - count + 1], **filled, "vwap": vwap.tolist()}
+    return {"k0": [[k - count + 1]] * rows.size, **filled, "vwap": vwap.T.tolist()}
 
 
-def session_state(engine: "Engine", k: int, row: int) -> SessionState:
-    """Return the session sums of a symbol as of bucket k."""
+def session_state(engine: "Engine", row: int, value_5m: int, shares_5m: int) -> SessionState:
+    """Return the session sums of a symbol as of the newest closed bucket.
+
+    Args: value_5m, shares_5m: what the last five minutes added.
+    """
     table = engine.table
     value, shares = int(table["value"][row]), int(table["shares"][row])
     vwap = value / shares / 1e6 if shares else None
@@ -151,10 +190,7 @@ def session_state(engine: "Engine", k: int, row: int) -> SessionState:
         away = value / shares - int(table["anchor_micro"][row])
         spread = max(float(table["square"][row]) / shares - away * away, 0.0)
         deviation = float(np.sqrt(spread)) / 1e6
-    one = np.array([row])
-    span = detector.GRAVITY_BUCKETS
-    old_value = value - int(engine.rings.window("value", k, span, one).sum())
-    old_shares = shares - int(engine.rings.window("shares", k, span, one).sum())
+    old_value, old_shares = value - value_5m, shares - shares_5m
     return SessionState(
         vwap=vwap,
         vwap_sd=deviation,
@@ -167,12 +203,14 @@ def session_state(engine: "Engine", k: int, row: int) -> SessionState:
     )
 
 
-def quote(engine: "Engine", k: int, row: int) -> Quote | None:
-    """Return the NBBO of a symbol as of bucket k's end plus grace; None before the first quote."""
+def quote(engine: "Engine", row: int, spreads: np.ndarray) -> Quote | None:
+    """Return the NBBO of a symbol as of the bucket's end plus grace; None before the first quote.
+
+    Args: spreads: (buckets,) bps, of the last minute, NaN where unknown.
+    """
     state = engine.quote_state(row)
     if state["ts_ns"] == 0:
         return None
-    spreads = engine.rings.window("spread_bps", k, SPREAD_BUCKETS, np.array([row]))[:, 0]
     known = spreads[~np.isnan(spreads)]
     return Quote(
         bid=float(state["bid"]),

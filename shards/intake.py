@@ -17,7 +17,7 @@ from shards.buckets import NO_OFFSET, BucketBook, Revision, flags_of, usable
 from shards.columns import Symbols
 from signals.session import BUCKET_NS, Session
 
-MAX_BUFFERED_BYTES = 1 << 20
+MAX_BUFFERED_BYTES = 256 << 10  # what may be left to decode when a bucket is due: a millisecond
 MAX_STATUSES = 100_000
 MAX_AHEAD_BUCKETS = 720  # an hour ahead of the last closed bucket: not a time to believe
 HALTED_CODES = frozenset({"2", "H", "P"})

@@ -293,6 +293,19 @@ def apply_quotes(rows, quotes, offsets, end_ns, grace_ns, best, keep):
     return lowest
 
 
+@_kernel
+def ring_window(ring, last, columns, out):
+    """Fill `out` (count, n) with each column's buckets up to its own last one, oldest first.
+
+    `ring` is (depth, symbols), the depth a power of two.
+    """
+    mask, count = ring.shape[0] - 1, out.shape[0]
+    for row in range(count):
+        back = count - 1 - row
+        for i in range(columns.size):
+            out[row, i] = ring[(last[i] - back) & mask, columns[i]]
+
+
 def warm() -> None:
     """Compile every kernel, or load it from the cache, before the first print needs it."""
     words = np.array([1, 2], np.uint64)
@@ -307,3 +320,5 @@ def warm() -> None:
     keep_later(prints, 0)
     rows, offsets, keep = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.bool_)
     apply_quotes(rows, np.zeros(1, QUOTES), offsets, 1, 1, np.zeros(1, QUOTE_STATE), keep)
+    for kind in (np.float64, np.int64, np.uint8):
+        ring_window(np.zeros((2, 1), kind), rows, rows, np.zeros((1, 1), kind))
