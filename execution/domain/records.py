@@ -12,8 +12,13 @@ from execution.domain.rounds import DecisionRecord, EntryPlan, GateResult, Round
 from execution.domain.setup import Draft, Setup
 from signals.digest import Value
 from signals.messages import Candidate
+from signals.session import BUCKET_NS
 
 REASON_CHARS = 200
+PASSED_OVER = {
+    "late_for_round": "Its report came after the round was closed.",
+    "skipped_stale": "The round was closed too late to be decided.",
+}
 STAGES = ("G", "S", "C", "score", "confirm", "P", "rank")
 
 
@@ -83,6 +88,36 @@ def rejected_record(c: Candidate, r: RoundInput, gates: tuple[GateResult, ...]) 
         features=_features(c, None),
         quote=_quote(c, None),
         gates=gates,
+        confidence={},
+        checks=(),
+        score={},
+        plan=None,
+        would_be_action="none",
+    )
+
+
+def passed_over_record(
+    c: Candidate, *, run: str, k: int, version: int, mode: str, now_ns: int, outcome: str
+) -> DecisionRecord:
+    """Return the record of a candidate that nobody judged: it, or its round, came too late."""
+    return DecisionRecord(
+        run=run,
+        k=k,
+        symbol=c.symbol,
+        candidate_id=c.candidate_id,
+        shadow=c.shadow,
+        outcome=outcome,
+        primary_id="late",
+        primary_reason=PASSED_OVER[outcome],
+        all_failed=(),
+        streak=0,
+        rank=None,
+        params_version=version,
+        mode=mode,
+        clock={"bucket_end_ns": (k + 1) * BUCKET_NS, "decided_ns": now_ns},
+        features=_features(c, None),
+        quote=_quote(c, None),
+        gates=(),
         confidence={},
         checks=(),
         score={},

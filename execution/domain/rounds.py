@@ -190,7 +190,7 @@ class DecisionRecord:
     symbol: str
     candidate_id: str
     shadow: bool
-    outcome: str  # fired | not_fired | shadow
+    outcome: str  # fired | not_fired | shadow | late_for_round | skipped_stale
     primary_id: str  # first failed gate, "" when fired
     primary_reason: str
     all_failed: tuple[str, ...]

@@ -49,14 +49,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.25
 BEAT_S = 1.0
 BEAT_EXPIRES_S = 5
-LOOK_S = 2.0  # at kill switch, parameters, shards
-STOP_LATE_S = 2.0
-TASK_AGAIN_S = 5.0
-TASK_WAIT_LIVE_S = 3.0
-SETTLE_PAUSE_S = 0.25
-RECONCILE_BUSY_NS = 15_000_000_000
-RECONCILE_IDLE_S = 60.0
-RECONCILE_FRESH_NS = 60_000_000_000
+EVENTS_AT_ONCE = 500
 
 
 @dataclass(kw_only=True)
@@ -95,13 +88,15 @@ class Coordinator:
     upstream: dict[str, Any] = field(default_factory=dict)
     lockstep_state: str = ""
     stop: Stop | None = None
-    tape_over: bool = False  # a paced tape has ended
+    tape_end_ns: int | None = None  # where a paced tape has ended
+    warming: bool = False  # the tape is fast-forwarded: nothing may be bought yet
     continued: tuple[int, int | None] = (-1, None)
     decided: dict[int, list[int]] = field(default_factory=dict)
     submitted: dict[int, str] = field(default_factory=dict)
     flow: Flow = field(init=False)
     agreement: Agreement = field(init=False)
     switches: Switches = field(init=False)
+    events: int = 0  # taken from the inbox so far
     stops: int = 0
     stop_cost_s: float = 0.0
     lease_at: float = 0.0
@@ -113,6 +108,7 @@ class Coordinator:
 
     # --- events in --------------------------------------------------------------------------------
     def handle(self, event: Event) -> None:
+        self.events += 1
         handler = getattr(self, f"_on_{event.kind}", None)
         if handler is None:
             logger.error("unknown event", extra={"event": event.kind})
@@ -169,7 +165,9 @@ class Coordinator:
     def _on_tick(self, tick: Tick) -> None:
         self.clock.speed = tick.speed
         self.clock.tape_at(tick.t_ns)
-        self.tape_over = self.tape_over or tick.end
+        self.warming = tick.warm_up
+        if tick.end:
+            self.tape_end_ns = tick.t_ns
 
     def _on_lockstep(self, state: str) -> None:
         self.lockstep_state = state
@@ -213,6 +211,19 @@ class Coordinator:
             elif deadline is not None and self.mono() >= deadline:
                 return until()
         return True
+
+    def take_in(self, timeout_s: float) -> None:
+        """Wait for an event, at most so long; then take all that are there, within bounds.
+
+        Raises: as `pump`.
+        """
+        before = self.events
+        self.pump(lambda: self.events > before, timeout_s)
+        while self.events - before < EVENTS_AT_ONCE:
+            event = self.inbox.take(0)
+            if event is None:
+                return
+            self.handle(event)
 
     def chores(self) -> None:
         """What the process clock asks for, whatever the market does."""
@@ -296,6 +307,7 @@ class Coordinator:
                 str(self.rounds.parameters["alpaca_trading_mode"])
             ),
             quote_of=self.quote_of,
+            slack_ns=self.clock.slack_ns,
         )
 
     def quote_of(self, symbol: str) -> Quote | None:

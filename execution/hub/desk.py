@@ -25,12 +25,22 @@ class Desk:
     epoch: int
     now_ns: Callable[[], int]
     bid_of: Callable[[str], Decimal | None] = lambda symbol: None
+    #: Market time that our own work costs on a tape that runs fast (`MarketClock.slack_ns`).
+    slack_ns: Callable[[], int] = lambda: 0
     #: Trades whose next step failed for want of an answer; asked again on the process clock.
     unsettled: set[int] = field(default_factory=set)
     #: Bids that came with an exit signal of this moment, by symbol.
     signal_bids: dict[str, Decimal] = field(default_factory=dict)
     #: Executions may be missing here: ask the account's activities. A new hub has heard of none.
     fills_missing: bool = True
+
+    def late_ns(self, since_ns: int) -> int:
+        """Return how much later than `since_ns` it is, what a fast tape excuses left out."""
+        return max(0, self.now_ns() - since_ns - self.slack_ns())
+
+    def due_ns(self, wait_ns: int) -> int:
+        """Return when the wait for an answer is over that should take `wait_ns` at most."""
+        return self.now_ns() + wait_ns + self.slack_ns()
 
     def note(self, kind: str, text: str, *, level: str = "info", **facts: Any) -> None:
         activity.note(self.run.pk, kind, text, level=level, market_ns=self.now_ns(), **facts)

@@ -61,10 +61,14 @@ class ExitDesk:
         record.checks = [dict(check) for check in verdict.checks]
         record.tries += 1
         deferred = verdict.outcome is ExitOutcome.DEFERRED and record.tries < TRIES_MAX
-        record.retry_at_ns = verdict.retry_at_ns if deferred else None
+        record.retry_at_ns = self._retry_ns(verdict) if deferred else None
         record.save()
         if verdict.outcome is ExitOutcome.ACTED and trade is not None:
             self._act(signal, trade)
+
+    def _retry_ns(self, verdict: ExitVerdict) -> int | None:
+        at_ns = verdict.retry_at_ns
+        return None if at_ns is None else at_ns + self.trader.desk.slack_ns()
 
     def _verdict(
         self, record: ExitSignalRecord, signal: ExitSignal, trade: Trade | None
@@ -89,7 +93,7 @@ class ExitDesk:
                 quantity = None
         exits_of = trade.orders.filter(purpose__in=("tp", "sl", "o"))
         return ExitContext(
-            now_ns=desk.now_ns(),
+            now_ns=max(signal.ts_ns, desk.now_ns() - desk.slack_ns()),
             seen=record.tries > 0 and record.outcome in FINAL,
             newest=True,
             position_version=signal.position_version if self._same_bracket(signal, trade) else -1,

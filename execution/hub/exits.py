@@ -216,7 +216,8 @@ def give_up(desk: Desk, trade: Trade) -> Trade:
 
 
 def _step(desk: Desk, trade: Trade, step: str, wait_ns: int = 0) -> Trade:
-    return trades.change(trade, V.EXIT, exit_step=step, exit_due_ns=desk.now_ns() + wait_ns)
+    due_ns = desk.due_ns(wait_ns) if wait_ns else desk.now_ns()
+    return trades.change(trade, V.EXIT, exit_step=step, exit_due_ns=due_ns)
 
 
 def _due(desk: Desk, trade: Trade) -> bool:

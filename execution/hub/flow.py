@@ -114,6 +114,19 @@ class Flow:
             unheard = sum(hub.shard_desk.owner(symbol) in silent for symbol in hub.run.universe)
         return unheard + sum(report.n_symbols for report in hub.intake.latest.values())
 
+    def take_late(self) -> None:
+        """Add what came too late to the rounds it belongs to; it competes in the next one."""
+        hub = self.hub
+        found = hub.intake.take_behind()
+        if found:
+            hub.rounds.flush()
+        for reports in found.values():
+            for bucket in (b for report in reports for b in report.index):
+                hub.rounds.index.add(bucket)
+            version, now_ns = hub.rounds.params_version, hub.clock.now_ns()
+            if not rounds.add_late(hub.run, reports, version=version, now_ns=now_ns):
+                hub.intake.behind += reports
+
     def sweep(self) -> None:
         """Finish what a crash or a lost message left: closed rounds, unsent entries."""
         hub = self.hub
@@ -124,12 +137,12 @@ class Flow:
                 self._see_through(row.k)
         unsent = Order.objects.filter(run=hub.run, purpose="e", status=Status.INTENT)
         for order_id, before_ns in unsent.values_list("pk", "trade__send_before_ns"):
-            if hub.clock.now_ns() <= before_ns:
+            if hub.desk.late_ns(before_ns) == 0:
                 self._send_entry(order_id)
 
     def _is_stale(self, k: int) -> bool:
-        age = self.hub.clock.now_ns() - (k + 1) * BUCKET_NS
-        return age > int(self.hub.rounds.parameters["max_signal_age_ms"]) * MS
+        late_ns = self.hub.desk.late_ns((k + 1) * BUCKET_NS)
+        return late_ns > int(self.hub.rounds.parameters["max_signal_age_ms"]) * MS
 
     def _see_through(self, k: int) -> None:
         """Have round k decided by its task, then its entries sent by theirs."""

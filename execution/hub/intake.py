@@ -7,6 +7,7 @@ from signals.messages import Report
 
 logger = logging.getLogger(__name__)
 KEPT_K_MAX = 10_000
+BEHIND_MAX = 2_000
 
 
 @dataclass
@@ -15,6 +16,7 @@ class Intake:
 
     reports: dict[int, dict[int, Report]] = field(default_factory=dict)
     latest: dict[int, Report] = field(default_factory=dict)
+    behind: list[Report] = field(default_factory=list)  # with news of a closed round
     duplicates: int = 0
     late: int = 0
 
@@ -28,6 +30,8 @@ class Intake:
             self.latest[report.shard] = report
         if closed_k is not None and report.k <= closed_k:
             self.late += 1
+            if (report.candidates or report.index) and len(self.behind) < BEHIND_MAX:
+                self.behind.append(report)
             return False
         if len(self.reports) >= KEPT_K_MAX:
             logger.error("too many open rounds", extra={"k": report.k})
@@ -44,6 +48,14 @@ class Intake:
     def take(self, k: int) -> list[Report]:
         """Return and forget the reports of a bucket, by shard."""
         return [report for _, report in sorted(self.reports.pop(k, {}).items())]
+
+    def take_behind(self) -> dict[int, list[Report]]:
+        """Return and forget the reports that came after their round, by bucket, oldest first."""
+        found: dict[int, list[Report]] = {}
+        for report in sorted(self.behind, key=lambda r: (r.k, r.shard)):
+            found.setdefault(report.k, []).append(report)
+        self.behind = []
+        return found
 
     def complete(self, k: int, shards: set[int]) -> bool:
         return shards <= set(self.reports.get(k, ()))

@@ -31,11 +31,15 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A paced tape's clock, once per second of tape; needs no answer."""
+    """A paced tape's clock, once per second of tape; needs no answer.
+
+    `warm_up`: the tape is fast-forwarded to where it is worth to be watched.
+    """
 
     t_ns: int
     end: bool
     speed: float
+    warm_up: bool = False
 
 
 class LockstepLink:
@@ -46,6 +50,7 @@ class LockstepLink:
     ) -> None:
         self._url, self._key, self._secret, self._post = url, key, secret, post
         self._grace_ms = grace_ms
+        self._begun = False
         self._closing = threading.Event()
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name="hub-lockstep", daemon=True)
@@ -63,6 +68,11 @@ class LockstepLink:
     def proceed(self, stop: int, wake_at_ns: int | None) -> bool:
         """Answer a stop; False when the venue is away (it will ask again)."""
         return self._send({"action": "continue", "stop": stop, "wake_at": wake_at_ns})
+
+    def begin(self) -> bool:
+        """Let a paced tape start: everybody is ready. Said again after each attachment."""
+        self._begun = True
+        return self._send({"action": "begin"})
 
     def grace(self, ms: int) -> bool:
         """Tell how long after a bucket's end it stops, now and after each attachment."""
@@ -104,6 +114,8 @@ class LockstepLink:
         if answer.get("state") != "attached":
             raise ValueError(f"the venue refused to attach: {answer}")
         socket.send(json.dumps({"action": "grace", "ms": self._grace_ms}))
+        if self._begun:
+            socket.send(json.dumps({"action": "begin"}))
         self._socket = socket
         self._post("lockstep", "attached")
 
@@ -127,5 +139,6 @@ class LockstepLink:
                         t_ns=int(message["t"]),
                         end=bool(message.get("end")),
                         speed=float(message.get("speed") or 1),
+                        warm_up=bool(message.get("warm_up")),
                     ),
                 )

@@ -158,8 +158,8 @@ def _take_over(desk: Desk, parent: Order, seen: BrokerOrder) -> None:
 
 
 def _protected(desk: Desk, trade: Trade) -> None:
-    late = desk.now_ns() - (trade.naked_since_ns or desk.now_ns())
-    trade = trades.note_protected(trade, desk.now_ns())
+    late = desk.late_ns(trade.naked_since_ns or desk.now_ns())
+    trade = trades.note_protected(trade, desk.now_ns(), naked_ns=late)
     desk.note(
         "trade",
         f"{trade.symbol}: {trade.held} shares protected at"
@@ -238,12 +238,12 @@ def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
 
 def _within(desk: Desk, trade: Trade) -> bool:
     deadline = int(trade.exit_parameters.get("protect_deadline_ms", 2000)) * MS
-    return desk.now_ns() < (trade.naked_since_ns or desk.now_ns()) + deadline
+    return desk.late_ns(trade.naked_since_ns or desk.now_ns()) < deadline
 
 
 def _too_late(desk: Desk, trade: Trade) -> str | None:
-    since = trade.naked_since_ns or desk.now_ns()
-    return "unprotected" if desk.now_ns() - since >= HARD_CLOSE_NS else None
+    late = desk.late_ns(trade.naked_since_ns or desk.now_ns())
+    return "unprotected" if late >= HARD_CLOSE_NS else None
 
 
 def wake_ns(trade: Trade, now_ns: int) -> int | None:

@@ -25,6 +25,7 @@ from execution.services.moves import TradeState as T
 from execution.services.rounds import inputs_of
 from signals.confidence.index import IndexBook
 from signals.messages import Gravity, IndexBucket, Report
+from signals.session import BUCKET_NS
 
 BATCH_MAX = 200
 FLUSH_S = 5.0
@@ -151,7 +152,7 @@ class Rounds:
         n_expected: int,
         coverage: float,
     ) -> RoundInput:
-        run, vitals = self.desk.run, self.vitals()
+        run, vitals, end_ns = self.desk.run, self.vitals(), (k + 1) * BUCKET_NS
         account = self._account_now(any(not c.shadow for c in candidates))
         day = selectors.trading_day(run)
         pnl = None if account is None else account.equity - account.last_equity
@@ -159,7 +160,7 @@ class Rounds:
         return RoundInput(
             run=run.pk,
             k=k,
-            now_ns=self.desk.now_ns(),
+            now_ns=end_ns + self.desk.late_ns(end_ns),
             params_version=self.params_version,
             mode=str(self.parameters["alpaca_trading_mode"]),
             day=runs.day_of(run),

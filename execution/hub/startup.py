@@ -250,6 +250,7 @@ class Startup:
             epoch=hub.epoch,
             now_ns=hub.clock.now_ns,
             bid_of=hub.bid_of,
+            slack_ns=lambda: hub.clock.slack_ns,
         )
         hub.trader = Trader(desk=hub.desk, mono=hub.mono)
         hub.agreement = Agreement(trader=hub.trader, mono=hub.mono, at_once=lambda: hub.in_lockstep)

@@ -75,6 +75,7 @@ def _work(hub: "Coordinator") -> int | None:
     hub.agreement.on_market_time()
     for k in hub.intake.open_ks:
         hub.flow.close_round(k)
+    hub.flow.take_late()  # copies only: every report was awaited
     hub.flow.act()
     hub.flow.until_settled()
     if hub.trader.busy or not hub.shard_desk.quiet:

@@ -135,7 +135,7 @@ class Trader:
 
     def _unsent(self, trade: Trade, entry: Order) -> None:
         """An intent that is too old to be sent ends here (its task was lost, or we restarted)."""
-        if entry.status == Status.INTENT and self.desk.now_ns() > trade.send_before_ns:
+        if entry.status == Status.INTENT and self.desk.late_ns(trade.send_before_ns) > 0:
             journal.deny(
                 entry, status=Status.EXPIRED_LOCAL, reason="too old", now_ns=self.desk.now_ns()
             )
@@ -165,7 +165,7 @@ class Trader:
         if entry.cancel_requested_ns is None:
             if entry.expires_ns is not None and now >= entry.expires_ns:
                 journal.cancel(entry, self.desk.broker, epoch=self.desk.epoch, now_ns=now)
-        elif now >= entry.cancel_requested_ns + CANCEL_LATE_NS:
+        elif now >= entry.cancel_requested_ns + CANCEL_LATE_NS + self.desk.slack_ns():
             seen = self.desk.broker.order(entry.broker_id)
             if seen is None:
                 return
@@ -213,12 +213,19 @@ class Trader:
         sold = trade.orders.filter(side="sell", filled_quantity__gt=0)
         last = max((order.terminal_ns or 0 for order in sold), default=0)
         reason = exits.reason_of(trade)
-        trade = trades.close(trade, reason=reason, now_ns=last or self.desk.now_ns())
+        closed_ns = last or self.desk.now_ns()
+        trade = trades.close(
+            trade, reason=reason, now_ns=closed_ns, naked_ns=self._naked_until(trade, closed_ns)
+        )
         self.desk.note(
             "trade",
             f"{trade.symbol}: flat ({reason}), {trade.realized_pnl:+.2f} USD",
             pnl=str(trade.realized_pnl),
         )
+
+    def _naked_until(self, trade: Trade, ts_ns: int) -> int:
+        since_ns = trade.naked_since_ns
+        return 0 if since_ns is None else max(0, ts_ns - since_ns - self.desk.slack_ns())
 
     def fetch_fills(self) -> bool:
         """Book the account's executions that we have no event for; never an invented one.
@@ -266,11 +273,12 @@ class Trader:
 
     def _entry_wake(self, trade: Trade, entry: Order) -> int | None:
         if entry.status == Status.INTENT:
-            return trade.send_before_ns + 1
+            return trade.send_before_ns + self.desk.slack_ns() + 1
         if entry.status not in moves.LIVE:
             return None
         if entry.cancel_requested_ns is not None:
-            return max(entry.cancel_requested_ns + CANCEL_LATE_NS, self.desk.now_ns() + 250 * MS)
+            late_ns = entry.cancel_requested_ns + CANCEL_LATE_NS + self.desk.slack_ns()
+            return max(late_ns, self.desk.now_ns() + 250 * MS)
         return entry.expires_ns
 
     def active_trades(self) -> list[Trade]:

@@ -34,6 +34,7 @@ class SendFacts:
     api_calls_left: int | None
     account_mode: str
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
+    slack_ns: int = 0  # what our own work costs on a tape that runs fast
 
 
 def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
@@ -96,7 +97,7 @@ def _denial(
     if newest is not None and (quote is None or newest.ts_ns > quote.ts_ns):
         quote = newest
     context = LimitContext(
-        now_ns=facts.now_ns,
+        now_ns=max(inputs.bucket_end_ns, facts.now_ns - facts.slack_ns),
         mode=inputs.mode,
         account_mode=facts.account_mode,
         kill_switch=selectors.kill_level(),

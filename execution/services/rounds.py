@@ -1,7 +1,11 @@
-"""Decides a frozen round, once: records, reservations and intents in one transaction."""
+"""Decides a frozen round, once: records, reservations and intents in one transaction.
+
+What comes too late to be decided is recorded all the same, so that nothing seen is forgotten.
+"""
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,15 +13,17 @@ import msgspec
 from django.db import transaction
 
 from execution.domain.decide import decide
-from execution.domain.records import candidate_rows, decision_rows
+from execution.domain.records import candidate_rows, decision_rows, passed_over_record
 from execution.domain.rounds import DecisionRecord, RoundDecision, RoundInput, Streak
 from execution.models import Decision, Order, Round, RoundState, Run
 from execution.services import lease, trades
 from execution.services.moves import OrderStatus
+from signals.messages import Candidate, Report
 
 REASON_MAX = 200
 _inputs = msgspec.msgpack.Decoder(RoundInput)
 _packer = msgspec.msgpack.Encoder()
+_packed_rows = msgspec.msgpack.Decoder(list[list[Any]])
 
 
 def decide_round(*, run_id: str, k: int, epoch: int) -> list[int]:
@@ -42,13 +48,82 @@ def decide_round(*, run_id: str, k: int, epoch: int) -> list[int]:
 def skip_round(row: Round) -> bool:
     """Record a round that came too late to be decided; its candidates still count."""
     inputs = inputs_of(row)
-    return bool(
-        Round.objects.filter(pk=row.pk, state=RoundState.CLOSED).update(
+    with transaction.atomic():
+        skipped = Round.objects.filter(pk=row.pk, state=RoundState.CLOSED).update(
             state=RoundState.SKIPPED,
             candidate_rows=_packer.encode(candidate_rows(inputs.candidates)),
             decided_at=datetime.now(UTC),
         )
-    )
+        if skipped:
+            _pass_over(row, inputs.candidates, "skipped_stale", inputs.now_ns)
+    return bool(skipped)
+
+
+def add_late(run: Run, reports: Sequence[Report], *, version: int, now_ns: int) -> bool:
+    """Add reports of one bucket to its round, which is closed already; a copy adds nothing.
+
+    Their candidates are recorded as `late_for_round` and cannot fire in it.
+
+    Returns: False while the round's decision is still owed: try again.
+    """
+    k = reports[0].k
+    with transaction.atomic():
+        row, _ = Round.objects.select_for_update().get_or_create(
+            run=run,
+            k=k,
+            defaults={
+                "state": RoundState.SKIPPED,
+                "closed_ns": now_ns,
+                "params_version": version,
+                "coverage": 0.0,
+                "decided_at": datetime.now(UTC),
+            },
+        )
+        if row.state == RoundState.CLOSED:
+            return False
+        of_round = Decision.objects.filter(run=run, k=k)
+        known = set(of_round.values_list("candidate_id", flat=True))
+        fresh = [c for r in reports for c in r.candidates if c.candidate_id not in known]
+        if fresh:
+            _pass_over(row, fresh, "late_for_round", now_ns)
+            _count(row, fresh)
+        row.index = {
+            **{b.symbol: (b.close, b.mid, b.ts_ns) for r in reports for b in r.index},
+            **row.index,
+        }
+        row.save()
+    return True
+
+
+def _count(row: Round, fresh: Sequence[Candidate]) -> None:
+    rows = _packed_rows.decode(bytes(row.candidate_rows)) if row.candidate_rows else []
+    rows += [list(fields) for fields in candidate_rows(fresh)]
+    row.candidate_rows = _packer.encode(sorted(rows, key=_by_symbol))
+    row.n_shadow += sum(c.shadow for c in fresh)
+    row.n_candidates += sum(not c.shadow for c in fresh)
+
+
+def _by_symbol(row: Sequence[Any]) -> tuple[str, str]:
+    fields = Candidate.__struct_fields__
+    return str(row[fields.index("symbol")]), str(row[fields.index("candidate_id")])
+
+
+def _pass_over(row: Round, candidates: Iterable[Candidate], outcome: str, now_ns: int) -> None:
+    mode = str(row.run.parameters[str(row.params_version)]["alpaca_trading_mode"])
+    records = [
+        passed_over_record(
+            c,
+            run=row.run_id,
+            k=row.k,
+            version=row.params_version,
+            mode=mode,
+            now_ns=now_ns,
+            outcome=outcome,
+        )
+        for c in candidates
+    ]
+    made = [_decision(row.run, record) for record in records]
+    Decision.objects.bulk_create(made, ignore_conflicts=True)
 
 
 def inputs_of(row: Round) -> RoundInput:

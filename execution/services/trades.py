@@ -172,14 +172,13 @@ def change(trade: Trade, event: V, **fields: Any) -> Trade:
     return trade
 
 
-def note_protected(trade: Trade, now_ns: int) -> Trade:
+def note_protected(trade: Trade, now_ns: int, *, naked_ns: int) -> Trade:
     """Live orders at the venue cover exactly the shares held: the naked time ends."""
-    naked = max(0, now_ns - trade.naked_since_ns) if trade.naked_since_ns else 0
     return change(
         trade,
         V.PROTECT,
         protected_ns=trade.protected_ns or now_ns,
-        naked_ns=trade.naked_ns + naked,
+        naked_ns=trade.naked_ns + naked_ns,
         naked_since_ns=None,
         version=trade.version + 1,
         protect_tries=0,
@@ -191,9 +190,8 @@ def note_unprotected(trade: Trade, now_ns: int) -> Trade:
     return change(trade, V.UNPROTECT, naked_since_ns=trade.naked_since_ns or now_ns)
 
 
-def close(trade: Trade, *, reason: str, now_ns: int) -> Trade:
+def close(trade: Trade, *, reason: str, now_ns: int, naked_ns: int = 0) -> Trade:
     """The venue says flat: book the result of the slot and free the symbol."""
-    naked = max(0, now_ns - trade.naked_since_ns) if trade.naked_since_ns else 0
     return change(
         trade,
         V.FLAT,
@@ -203,7 +201,7 @@ def close(trade: Trade, *, reason: str, now_ns: int) -> Trade:
         exit_due_ns=None,
         exit_step="",
         realized_pnl=trade.exit_value - trade.entry_value,
-        naked_ns=trade.naked_ns + naked,
+        naked_ns=trade.naked_ns + naked_ns,
         naked_since_ns=None,
         version=trade.version + 1,
     )

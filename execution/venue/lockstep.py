@@ -38,16 +38,21 @@ class Stop:
 
 
 class LockstepDesk:
-    """One hub at a time; a new one takes the place of the old. The current stop is re-sent."""
+    """One hub at a time; a new one takes the place of the old. The current stop is re-sent.
 
-    def __init__(self, credentials: Credentials) -> None:
+    Args: live_ns: before this time a paced tape is fast-forwarded to warm its readers up.
+    """
+
+    def __init__(self, credentials: Credentials, *, live_ns: int = 0) -> None:
         self._credentials = credentials
+        self._live_ns = live_ns
         self._hub: Socket | None = None
         self._stop: Stop | None = None
         self._continued = asyncio.Event()
         self._wake_at_ns: int | None = None
         self._report: str | None = None
         self.attached = asyncio.Event()
+        self.begun = asyncio.Event()  # a paced tape may start: the hub says that all are ready
         self.grace_ns = 750 * MS
 
     async def offer(self, stop: Stop) -> int | None:
@@ -63,7 +68,8 @@ class LockstepDesk:
 
     async def report(self, t_ns: int, *, end: bool, speed: float) -> None:
         """Tell the hub the time of a tape that does not stop; a later hub is told it at once."""
-        self._report = json.dumps({"t": t_ns, "end": end, "speed": speed})
+        warming = t_ns < self._live_ns
+        self._report = json.dumps({"t": t_ns, "end": end, "speed": speed, "warm_up": warming})
         await self._tell(self._report)
 
     async def serve(self, socket: Socket) -> None:
@@ -120,6 +126,8 @@ class LockstepDesk:
         action = message.get("action")
         if action == "grace" and isinstance(message.get("ms"), int):
             self.grace_ns = max(0, min(message["ms"], GRACE_MS_MAX)) * MS
+        if action == "begin":
+            self.begun.set()
         if action != "continue" or self._stop is None or message.get("stop") != self._stop.number:
             return  # old and repeated ones change nothing
         if self._continued.is_set():

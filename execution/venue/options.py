@@ -45,7 +45,7 @@ class VenueOptions:
     live_ns: int = 0  # a paced tape is fast-forwarded to here, so that its readers are warm
     speed: Speed = 1.0
     wait_for: int = 1
-    lockstep: bool = False  # at `max`: wait for a hub, never run free
+    lockstep: bool = False  # wait for a hub; at `max` never run free
     latency_ns: int = 150_000_000
     cash: Decimal = Decimal(100_000)
     partial_rate: float = 0.0

@@ -11,6 +11,7 @@ from execution.venue.datafeed import DataFeed
 from execution.venue.engine import VenueEngine
 from execution.venue.lockstep import LockstepDesk
 from execution.venue.options import VenueOptions
+from execution.venue.paced import PacedPlayer
 from execution.venue.player import Player
 from execution.venue.rejections import Rejection, unauthorized
 from execution.venue.replay import Replay, tape_books
@@ -125,8 +126,9 @@ def build(options: VenueOptions) -> Venue:
     )
     feed = DataFeed(options.credentials, bounded=options.speed is not None)
     updates = UpdateStream(options.credentials)
-    desk = LockstepDesk(options.credentials)
-    player = Player(options, Replay(cursor, engine, options.start_ns), feed, updates, desk)
+    desk = LockstepDesk(options.credentials, live_ns=options.live_ns)
+    make = Player if options.speed is None else PacedPlayer
+    player = make(options, Replay(cursor, engine, options.start_ns), feed, updates, desk)
     feed.shown_ns = player.shown_ns
     return Venue(
         options=options,

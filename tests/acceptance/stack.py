@@ -79,7 +79,12 @@ def run(home: Path, *arguments: str, **more: str) -> Finished:
 
 def replay(home: Path, tape: Path, *arguments: str) -> Finished:
     """Run a tape to its end in lock-step with the quiet profile."""
+    return paced(home, tape, "max", *arguments)
+
+
+def paced(home: Path, tape: Path, speed: str, *arguments: str) -> Finished:
+    """Run a tape to its end at this speed with the quiet profile."""
     return run(
-        home, "--tape", str(tape), "--profile", "quiet", "--speed", "max", "--until-end", "--json",
+        home, "--tape", str(tape), "--profile", "quiet", "--speed", speed, "--until-end", "--json",
         *arguments,
     )  # fmt: skip

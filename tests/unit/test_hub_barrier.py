@@ -2,9 +2,11 @@
 
 import itertools
 
+import pytest
+
 from execution.brokers.port import BrokerOrder, Side, TradeUpdate
 from execution.hub.barrier import Barrier
-from execution.hub.clock import MarketClock
+from execution.hub.clock import RUN_ON_NS, MarketClock
 from execution.hub.inbox import Inbox
 from signals.messages import ExitSignal
 
@@ -85,10 +87,51 @@ def test_a_market_clock_never_runs_backwards_and_knows_when_it_is_stale() -> Non
     clock.tape_at(1_000)
     clock.tape_at(500)
     assert clock.now_ns() == 1_000
-    now[0] = 1.0
-    assert clock.now_ns() == 1_000 + 10 * 10**9
+    now[0] = 0.05
+    assert clock.now_ns() == 1_000 + 5 * 10**8
     now[0] = 2.5
     assert not clock.known
+
+
+def test_between_two_frames_a_fast_tape_is_not_believed_to_run_far() -> None:
+    now = [0.0]
+    clock = MarketClock(mono=lambda: now[0], speed=60.0)
+    clock.tape_at(1_000)
+
+    now[0] = 0.5
+    ran_on = clock.now_ns()
+    clock.tape_at(2_000)
+
+    assert ran_on == 1_000 + RUN_ON_NS
+    assert clock.now_ns() == ran_on
+
+
+def test_a_slow_tape_is_not_stale_between_two_frames() -> None:
+    now = [0.0]
+    clock = MarketClock(mono=lambda: now[0], speed=0.05)
+    clock.tape_at(1_000)
+
+    now[0] = 15.0
+
+    assert clock.known
+
+
+@pytest.mark.parametrize(("speed", "slack_s"), [(0.5, 0.0), (1.0, 0.0), (3.0, 1.0), (61.0, 30.0)])
+def test_on_a_fast_tape_our_own_work_is_excused(speed: float, slack_s: float) -> None:
+    clock = MarketClock(mono=lambda: 0.0, speed=speed)
+    assert clock.slack_ns == 0
+
+    clock.tape_at(1_000)
+
+    assert clock.slack_ns == slack_s * 10**9
+
+
+def test_a_stop_excuses_nothing() -> None:
+    clock = MarketClock(mono=lambda: 0.0, speed=60.0)
+
+    clock.stop_at(1_000)
+
+    assert clock.slack_ns == 0
 
 
 def test_a_stop_holds_the_market_clock() -> None:

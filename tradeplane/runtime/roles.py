@@ -40,8 +40,7 @@ class TapePlan:
 
     def arguments(self) -> list[str]:
         words = ["--tape", str(self.path), "--speed", self.speed]
-        if self.speed == "max":
-            words.append("--lockstep")  # the hub is on its way: never run free before it comes
+        words.append("--lockstep")  # the hub is on its way: nothing moves before it says so
         if self.start:
             words += ["--from", self.start]
         if self.order_latency_ms is not None:

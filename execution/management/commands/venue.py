@@ -92,7 +92,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seed", default="paper", help="order ids and partial fills")
         parser.add_argument(
-            "--lockstep", action="store_true", help="at --speed max: wait for a hub, never run free"
+            "--lockstep", action="store_true", help="wait for a hub; at --speed max never run free"
         )
         parser.add_argument("--once", action="store_true", help="stop when the tape has ended")
 

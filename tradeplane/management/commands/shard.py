@@ -12,6 +12,7 @@ SHARDS_MAX = 26
 
 class Command(BaseCommand):
     help = "Run one shard: a Celery worker on queue shard.N with the resident engine."
+    requires_system_checks: list[str] = []  # they would load the pages
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--id", type=int, required=True, choices=range(1, SHARDS_MAX + 1))
