@@ -192,7 +192,7 @@ def _symbol(raw, at, end):
         unused = np.uint64(64 - 8 * (np.int64(tag) - 0xA0))
         return _eight(raw, at + 1) >> unused << unused, np.uint64(0)
     first, width, _ = header(raw, at, end)
-    return packed_symbol(raw, first, width)
+    return packed_symbol(raw, first, width, end)
 
 
 @_kernel
