@@ -6,6 +6,7 @@ last minutes. Every result has exactly one owner for every symbol; `check` prove
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from shards.letters import AFTER_Z, LETTERS, Range, cut, letter_range, merge
 
@@ -24,7 +25,7 @@ def by_load(shards: Sequence[int], load: Mapping[str, float]) -> Assigned:
         raise ValueError("no shard to give letters to")
     cells = _cells(load)
     bounds = cut([max(load.get(cell, 0.0), 0.0) for cell in cells], len(shards))
-    starts = [first for first, last in zip(bounds[:-1], bounds[1:], strict=True) if first < last]
+    starts = [first for first, last in pairwise(bounds) if first < last]
     lows = ["", *(cells[first] for first in starts[1:])]
     ranges = list(zip(lows, [*lows[1:], ""], strict=True))
     return {
