@@ -41,6 +41,11 @@ class Columns:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name][: self.size]
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays, with the room kept for more."""
+        return sum(array.nbytes for array in self._arrays.values())
+
     def resize(self, size: int) -> None:
         """Make room for `size` elements, at least doubling when more is needed."""
         for name, array in self._arrays.items():
@@ -80,6 +85,11 @@ class Rings:
     def _fresh(self, name: str, depth: int, count: int) -> np.ndarray:
         kind = self.dtype[name]
         return np.full((depth, count), np.nan if kind.kind == "f" else 0, kind)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays, with the room kept for more."""
+        return sum(array.nbytes for array in self._arrays.values())
 
     def resize(self, size: int) -> None:
         """Make room for `size` symbols, at least doubling when more is needed."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
 
 from relay.extension import read_extension
 from relay.frames import FrameError
@@ -30,6 +31,7 @@ class Duty:
     send: queues a message for the hub; seq: the next message number of this process.
     keep: queues the state after a close (with the relay's epoch), None without a store.
     now_ns: the host's clock, for the lag.
+    archive: takes each close's rows, never waits.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class Duty:
         keep: Callable[[EngineState, int], None] | None,
         now_ns: Callable[[], int],
         record: BinaryIO | None = None,
+        archive: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         self.assignment, self.engine = assignment, engine
         self._send, self._seq, self._keep, self._now_ns = send, seq, keep, now_ns
-        self._record = record
+        self._record, self._archive = record, archive
         self.relay_epoch: int | None = None
         self.expected = 0  # frames below it were taken
         self.watermark_ns = 0
@@ -141,6 +144,8 @@ class Duty:
         if self._record is not None and closed.rows.size:
             self._record.write(closed.rows.tobytes())
             self._record.flush()
+        if self._archive is not None and closed.rows.size:
+            self._archive(closed.rows)
         if self._keep is not None:
             self._keep(self.engine.state_after(closed.k), self.relay_epoch or 0)
 

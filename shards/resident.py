@@ -12,13 +12,16 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
 import redis
 
 from relay.client import RelayClient
 from shards import mailbox, warm
+from shards.archive import Spool
 from shards.assignment import Assignment, assignment_of
 from shards.blobs import Kept
 from shards.duty import Duty
@@ -37,7 +40,12 @@ STOP_TIMEOUT_S = 5.0
 
 
 class ShardResident:
-    """Args: publish sends one Celery task by name, raising when the broker does not take it."""
+    """The engine of one shard worker.
+
+    Args:
+        publish: sends one Celery task by name, raising when the broker does not take it.
+        archive: where closed buckets go, in a folder per run day; None keeps no archive.
+    """
 
     def __init__(
         self,
@@ -49,11 +57,14 @@ class ShardResident:
         redis_url: str,
         publish: Publish,
         now_ns: Callable[[], int] = time.time_ns,
+        archive: Path | None = None,
     ) -> None:
         self.shard = shard_id
         self.epoch = now_ns() // 1_000_000  # grows from life to life
         self._relay = (relay_url, relay_key, relay_secret)
         self._now_ns = now_ns
+        self._archive_home = archive
+        self._spool: Spool | None = None
         self._redis: redis.Redis = connect(redis_url)
         self._loader: redis.Redis = connect(redis_url)
         self._keeper = Keeper(self._redis, shard_id)
@@ -127,6 +138,7 @@ class ShardResident:
             await self._hang_up()
             if self._duty is not None:
                 self._duty.close()
+            self._close_archive()
             self._outbox.stop()
             self._keeper.stop()
         if self._died.done():
@@ -145,6 +157,7 @@ class ShardResident:
             "at": self._now_ns() // 1_000_000, "queue": self._outbox.waiting,
             "store": "failing" if self._keeper.failing else "ok",
             "broker": "failing" if self._outbox.failing else "ok",
+            "archive": "failing" if self._spool is not None and self._spool.failing else "ok",
             "run": "", "k": "", "lag_ms": "", "symbols": 0, "params_version": "",
             "assignment": "", "letters": "",
         }  # fmt: skip
@@ -242,7 +255,7 @@ class ShardResident:
         self._duty = Duty(
             new, engine, send=self._outbox.send, seq=lambda: next(self._seq),
             keep=lambda state, epoch: self._keeper.keep(writer, state, epoch),
-            now_ns=self._now_ns, record=self._open_record(new),
+            now_ns=self._now_ns, record=self._open_record(new), archive=self._open_archive(new),
         )  # fmt: skip
         self._dial(new, kept)
 
@@ -259,6 +272,20 @@ class ShardResident:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab")
+
+    def _open_archive(self, new: Assignment) -> Callable[[np.ndarray], None] | None:
+        self._close_archive()
+        if self._archive_home is None:
+            return None
+        name = f"{new.run}-{self.shard}-{self.epoch}-{new.assignment}"
+        self._spool = Spool(self._archive_home / new.day.isoformat(), name)
+        self._spool.start()
+        return self._spool.add
+
+    def _close_archive(self) -> None:
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.stop()
 
     def _dial(self, new: Assignment, kept: Kept | None) -> None:
         self.state = "connecting"

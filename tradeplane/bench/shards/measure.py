@@ -1,7 +1,6 @@
 """What the shard costs: throughput, a close, a report, memory. CPU or wall seconds as named."""
 
 import gc
-import resource
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -83,7 +82,6 @@ def closes(ticks: Ticks) -> Closes:
     frames was still waiting; a report up to its packed message. Every name is a candidate or near
     miss sooner: the profile is the quiet one.
     """
-    before_kb = _resident_kb()
     engine = an_engine(ticks, EVERYTHING, catalogue.profile("quiet"))
     sent: list[str] = []
     duty = Duty(
@@ -106,7 +104,7 @@ def closes(ticks: Ticks) -> Closes:
             candidates += timed.candidates
     return Closes(
         timed.spent_ms[-len(reports) :], reports, candidates, len(engine.symbols),
-        (_resident_kb() - before_kb) / 1024,
+        _size_mb(engine),
     )  # fmt: skip
 
 
@@ -136,8 +134,10 @@ def _an_assignment(ticks: Ticks) -> Assignment:
     )  # fmt: skip
 
 
-def _resident_kb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _size_mb(engine: Engine) -> float:
+    """Return what the symbols' arrays take, with the room that they keep for more."""
+    held = (engine.rings, engine.minutes, engine.table)
+    return (sum(one.nbytes for one in held) + engine.quotes.nbytes) / 2**20
 
 
 def percentile(values: list[float], q: float) -> float:
