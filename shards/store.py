@@ -15,10 +15,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shards import blobs, detector, letters
+from signals.session import BUCKET_NS
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 1.0
+BUCKET_S = BUCKET_NS // 1_000_000_000
 LOCKSTEP_TTL_S = 3600  # a tape's clock may stand still for long
 STATE_TTL_S = 180  # the relay's ring is shorter: an older state could not be continued
 MINUTE_TTL_S = 2 * 3600
@@ -50,18 +52,24 @@ class BucketStore:
         self._space = f"{run}:{day}"
         self._ttl_s = max(bucket_ttl_s, LOCKSTEP_TTL_S) if lockstep else bucket_ttl_s
         self._state_ttl_s = self._ttl_s if lockstep else min(STATE_TTL_S, self._ttl_s)
+        self._kept = bucket_ttl_s // BUCKET_S + 1, STATE_TTL_S // BUCKET_S  # buckets; of states
 
     def _key(self, kind: str, cell: str, number: int) -> str:
         return f"{kind}:{self._space}:{cell}:{number}"
 
     def save(self, k: int, cells: dict[str, blobs.CellBlobs]) -> None:
-        """Keep bucket k of every cell: one transaction, so a cell is never half there."""
+        """Keep bucket k of every cell: one transaction, so a cell is never half there.
+
+        What is too old by event time goes at once: a tape may run faster than Redis forgets.
+        """
         if not cells:
             return
+        rows, states = self._kept
         pipe = self._client.pipeline(transaction=True)
         for cell, one in cells.items():
             pipe.set(self._key("b", cell, k), one.rows, ex=self._ttl_s)
             pipe.set(self._key("s", cell, k), one.state, ex=self._state_ttl_s)
+            pipe.unlink(self._key("b", cell, k - rows), self._key("s", cell, k - states))
             if one.minute is not None:
                 minute = k // detector.MINUTE
                 pipe.set(self._key("m", cell, minute), one.minute, ex=MINUTE_TTL_S)

@@ -262,6 +262,8 @@ def _take_profits(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
 def _unresolved(r: RoundInput) -> GateResult:
     if r.unprotected:
         return state("G12", False, "", "A position is without protection.", "unprotected")
+    if r.doubt:
+        return state("G12", False, "", f"Entries are locked: {r.doubt}.", "doubt")
     return state(
         "G12",
         not r.unresolved_order,

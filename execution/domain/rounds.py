@@ -100,6 +100,7 @@ class RoundInput:
     kill_switch: str = "none"
     stream_connected: bool = True
     unresolved_order: bool = False
+    doubt: str = ""  # why entries are locked, whatever the market does
     unprotected: bool = False
     mixed_versions: bool = False
     market_halted: bool = False

@@ -286,15 +286,22 @@ class Coordinator:
     def vitals(self) -> Vitals:
         in_lockstep = self.in_lockstep
         lag = max((r.feed_lag_ms for r in self.intake.latest.values()), default=0.0)
-        doubt = self.agreement.doubt if self.clock.known else "no market clock"
         return Vitals(
             stream_connected=self.stream_up,
             relay_lag_ms=0.0 if in_lockstep else lag,
             clock_skew_ms=0.0,
             api_calls_left=getattr(self.broker, "calls_left", None),
             external_symbols=frozenset(self.trader.foreign),
-            doubt=doubt,
+            doubt=self._doubt(),
         )
+
+    def _doubt(self) -> str:
+        """Return why entries are locked, whatever the market does; "" when they are not."""
+        if not self.clock.known:
+            return "no market clock"
+        if self.warming:
+            return "the market is fast-forwarded until everything is warm"
+        return self.agreement.doubt
 
     def send_facts(self) -> SendFacts:
         return SendFacts(

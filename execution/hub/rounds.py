@@ -192,10 +192,10 @@ class Rounds:
             kill_switch=self.kill_level(),
             stream_connected=vitals.stream_connected,
             unresolved_order=(
-                bool(vitals.doubt)
-                or selectors.has_unresolved_order(run)
+                selectors.has_unresolved_order(run)
                 or any(trade.quarantined or trade.state == T.HELD_OVERNIGHT for trade in active)
             ),
+            doubt=vitals.doubt,
             unprotected=any(trade.state in (T.UNPROTECTED, T.PARTIAL) for trade in active),
             mixed_versions=any(r.params_version != self.params_version for r in reports),
             relay_lag_ms=vitals.relay_lag_ms,

@@ -36,7 +36,7 @@ class ShardDesk:
     send: Send
     beats: Callable[[], dict[int, dict[str, str]]]
     mono: Callable[[], float]
-    lockstep: bool
+    lockstep: bool = False  # the venue waits for us at every stop
     record_dir: str | None
     parameters: dict[str, Any] = field(default_factory=dict)
     params_version: int = 0

@@ -269,7 +269,6 @@ class Startup:
             send=hub.send,
             beats=hub.beats,
             mono=hub.mono,
-            lockstep=bool(hub.config.lockstep_url),
             record_dir=hub.config.record_dir or None,
             parameters=values,
             params_version=hub.run.parameters_version,
@@ -292,6 +291,7 @@ class Startup:
     def find_clock(self) -> str:
         """Meet the venue's lock-step, or take the tape's clock; live, the host's."""
         hub, config = self.hub, self.hub.config
+        hub.shard_desk.lockstep = hub.stop is not None
         if config.lockstep_url and hub.lockstep is None:
             hub.lockstep = LockstepLink(
                 url=config.lockstep_url,

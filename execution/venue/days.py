@@ -55,6 +55,12 @@ def next_session(ts_ns: int) -> Session:
     return session_of(day + timedelta(days=1))
 
 
+def last_session(ts_ns: int) -> Session:
+    """Return the newest session of a day that is over in New York."""
+    today = _local(ts_ns).date()
+    return sessions(today - timedelta(days=10), today - timedelta(days=1))[-1]
+
+
 def clock_json(ts_ns: int, today: Session) -> dict[str, Any]:
     """Return GET /v2/clock; `today` is the session played, which the exchange may not know."""
     is_open = today.open_ns <= ts_ns < today.close_ns

@@ -1,8 +1,8 @@
 """What a venue is started with."""
 
 import hmac
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,15 @@ class Credentials:
         return same_key and same_secret
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What the assets API says of a name beyond its symbol."""
+
+    name: str = ""
+    exchange: str = "NYSE"
+    tradable: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class VenueOptions:
     """`session` is the day played; `start_ns` where the tape starts to be shown."""
@@ -38,6 +47,7 @@ class VenueOptions:
     session: Session
     start_ns: int
     symbols: tuple[str, ...]
+    listings: Mapping[str, Listing] = field(default_factory=dict)
     tape: Path | None = None
     day: date
     last_ns: int = 0  # receive time of the tape's last frame, 0 without a tape

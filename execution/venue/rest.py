@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from execution.venue import days, rejections, wire
 from execution.venue.engine import VenueEngine
+from execution.venue.options import Listing
 from execution.venue.orders import VenueOrder
 from execution.venue.rejections import Rejection
 from signals.session import NEW_YORK
@@ -43,8 +44,14 @@ Handler = Callable[["TradingApi", Request, str], tuple[int, Any]]
 class TradingApi:
     """`now_ns` is the market clock: every request is stamped with it."""
 
-    def __init__(self, engine: VenueEngine, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        engine: VenueEngine,
+        now_ns: Callable[[], int],
+        listings: Mapping[str, Listing] | None = None,
+    ) -> None:
         self.engine = engine
+        self._listings = listings or {}
         self.now_ns = now_ns
         self._created_ns = now_ns()
 
@@ -135,10 +142,16 @@ class TradingApi:
         known = query.get("status", "active") == "active"
         known &= query.get("asset_class", "us_equity") == "us_equity"
         symbols = sorted(self.engine.symbols) if known else []
-        return 200, [wire.asset_json(symbol) for symbol in symbols]
+        return 200, [self._asset(symbol) for symbol in symbols]
 
     def asset(self, request: Request, name: str) -> tuple[int, Any]:
-        return 200, wire.asset_json(self._symbol(name, f"asset not found for {name[:64]}"))
+        return 200, self._asset(self._symbol(name, f"asset not found for {name[:64]}"))
+
+    def _asset(self, symbol: str) -> wire.JSON:
+        found = self._listings.get(symbol, Listing())
+        return wire.asset_json(
+            symbol, name=found.name, exchange=found.exchange, tradable=found.tradable
+        )
 
     # --- orders -----------------------------------------------------------------------------------
     def submit(self, request: Request, _: str) -> tuple[int, Any]:

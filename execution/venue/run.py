@@ -12,7 +12,7 @@ import numpy as np
 import uvicorn
 
 from execution.venue import days
-from execution.venue.options import Credentials, VenueError, VenueOptions
+from execution.venue.options import Credentials, Listing, VenueError, VenueOptions
 from execution.venue.player import GOODBYE_S
 from execution.venue.server import Venue, build
 from execution.venue.synthetic import SyntheticMarket
@@ -23,6 +23,7 @@ from signals.session import NEW_YORK, Session, new_york_ns
 
 #: What a venue without a tape lists as assets.
 DEFAULT_SYMBOLS = ("AAPL", "IWM", "MSFT", "QQQ", "SPY", "VIXY")
+SYNTHETIC_SYMBOLS = 11_000
 BACKLOG = 128
 HOST = "127.0.0.1"
 
@@ -90,11 +91,13 @@ def synthetic_options(
     day: date,
     start: str = "",
     planted: Path | None = None,
+    symbols: int = SYNTHETIC_SYMBOLS,
     **given: object,
 ) -> VenueOptions:
     """Return how to play the synthetic market of a day: warm-up first, paced from 09:55.
 
     Args:
+        symbols: how many names it has, the largest first.
         start: "HH:MM" New York, where the paced part begins; "" is 09:55.
         planted: write the list of planted accelerations to this file.
     Raises:
@@ -102,7 +105,10 @@ def synthetic_options(
     """
     session = days.session_of(day)
     close = datetime.fromtimestamp(session.close_ns // 10**9, NEW_YORK).time()
-    market = SyntheticMarket(seed=market_seed, day=day, close=close)
+    try:
+        market = SyntheticMarket(seed=market_seed, day=day, symbols=symbols, close=close)
+    except ValueError as exc:
+        raise VenueError(str(exc)) from exc
     live_ns = _start_ns(session, start) if start else market.live_ns
     if not session.open_ns <= live_ns < session.close_ns:
         raise VenueError(f"the synthetic market is not open at {start}")
@@ -120,10 +126,20 @@ def synthetic_options(
         live_ns=live_ns,
         last_ns=session.close_ns,
         symbols=market.header.symbols,
+        listings=_listings(market),
         tape=market.path,
         blocks=partial(market.blocks, start_ns),
         **given,  # type: ignore[arg-type]
     )
+
+
+def _listings(market: SyntheticMarket) -> dict[str, Listing]:
+    return {
+        str(row["symbol"]): Listing(
+            name=str(row["name"]), exchange=str(row["exchange"]), tradable=bool(row["tradable"])
+        )
+        for row in market.assets()
+    }
 
 
 def _symbols_of(data: bytes) -> set[str]:

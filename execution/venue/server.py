@@ -133,7 +133,7 @@ def build(options: VenueOptions) -> Venue:
     return Venue(
         options=options,
         player=player,
-        api=rest.TradingApi(engine, player.now_ns),
+        api=rest.TradingApi(engine, player.now_ns, options.listings),
         feed=feed,
         updates=updates,
         desk=desk,

@@ -304,15 +304,15 @@ def configurations_json(account: Account) -> JSON:
     }
 
 
-def asset_json(symbol: str) -> JSON:
+def asset_json(symbol: str, *, name: str, exchange: str, tradable: bool) -> JSON:
     return {
         "id": asset_id(symbol),
         "class": "us_equity",
-        "exchange": "NYSE",
+        "exchange": exchange,
         "symbol": symbol,
-        "name": f"{symbol} (paper)",
+        "name": name or f"{symbol} (paper)",
         "status": "active",
-        "tradable": True,
+        "tradable": tradable,
         "marginable": True,
         "shortable": True,
         "easy_to_borrow": True,

@@ -13,8 +13,8 @@ from tradeplane.runtime import redis
 from tradeplane.runtime.children import Spec
 from tradeplane.runtime.environment import SECRET_NAMES, base_environment
 from tradeplane.runtime.ports import Ports
-from tradeplane.runtime.roles import MANAGE, TapePlan, redis_role
-from tradeplane.runtime.run_parameters import activate_for_run, chosen_values
+from tradeplane.runtime.roles import MANAGE, SyntheticPlan, TapePlan, redis_role
+from tradeplane.runtime.run_parameters import activate_first, activate_for_run, chosen_values
 from tradeplane.runtime.summary import as_table, verdict
 from tradeplane.runtime.supervisor import Supervisor
 
@@ -36,8 +36,11 @@ def refused(*arguments: str) -> tuple[int, str]:
         (["--from", "25:00", "--tape", "x"], "'25:00'"),
         (["--shards", "27"], "'27'"),
         (["--port", "99999"], "'99999'"),
-        (["--until-end"], "--until-end needs --tape"),
-        (["--speed", "5"], "--speed needs --tape"),
+        (["--until-end"], "--until-end needs --tape or --synthetic"),
+        (["--speed", "5"], "--speed needs --tape or --synthetic"),
+        (["--symbols", "500"], "--symbols needs --synthetic"),
+        (["--synthetic", "7", "--symbols", "3"], "'3'"),
+        (["--synthetic", "7", "--tape", "x"], "one market at a time"),
     ],
 )
 def test_a_bad_option_is_one_line_that_names_the_value(arguments: list[str], word: str) -> None:
@@ -98,6 +101,17 @@ def test_a_profile_and_a_change_of_it_are_saved_once() -> None:
 
 
 @pytest.mark.django_db
+def test_a_first_start_gets_the_careful_profile_and_a_later_one_keeps_what_is_there() -> None:
+    assert activate_first("careful")
+    version, values = selectors.active_parameters()
+
+    assert not activate_first("quiet")
+
+    assert selectors.active_parameters() == (version, values)
+    assert values == catalogue.validate(catalogue.profile("careful"))
+
+
+@pytest.mark.django_db
 def test_without_profile_and_set_the_active_set_stays() -> None:
     assert chosen_values(None, []) is None
 
@@ -111,6 +125,15 @@ def test_a_child_gets_no_secret_but_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert "hidden" not in environment.values()
     assert all(environment[name] == "" for name in SECRET_NAMES)  # blank: a .env cannot refill it
     assert environment["TRADEPLANE_RUN"] == "r"
+
+
+def test_the_synthetic_plan_is_passed_on_to_the_venue() -> None:
+    plan = SyntheticPlan(seed=9, symbols=400, speed="2")
+
+    assert plan.arguments() == [
+        "--synthetic", "9", "--symbols", "400", "--speed", "2", "--lockstep",
+    ]  # fmt: skip
+    assert SyntheticPlan().arguments() == ["--synthetic", "7", "--speed", "1", "--lockstep"]
 
 
 def test_the_tape_plan_is_passed_on_to_the_venue() -> None:

@@ -88,6 +88,20 @@ def test_everything_expires(client: redis.Redis) -> None:
     assert all(client.ttl(key) > 0 for key in client.scan_iter())
 
 
+def test_what_is_old_by_event_time_goes_however_fast_the_tape_runs(client: redis.Redis) -> None:
+    store = a_store(client, bucket_ttl_s=300, lockstep=True)
+    kept = states(0)[K0]
+    cells = blobs.encode(kept, 77)
+
+    for k in range(K0, K0 + 80):
+        store.save(k, cells)
+
+    rows = sorted(int(key.rsplit(b":", 1)[1]) for key in client.scan_iter("b:*:AC:*"))
+    held = sorted(int(key.rsplit(b":", 1)[1]) for key in client.scan_iter("s:*:AC:*"))
+    assert rows == list(range(K0 + 80 - 61, K0 + 80))
+    assert held == list(range(K0 + 80 - 36, K0 + 80))
+
+
 def test_a_damaged_state_is_as_good_as_none(client: redis.Redis) -> None:
     store = a_store(client)
     store.save(K0, blobs.encode(states(0)[K0], 77))

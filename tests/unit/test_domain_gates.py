@@ -130,6 +130,7 @@ CASES = [
     case("G11", False, "120 s ago", round={"last_exit_ns": END_NS - 120 * SECOND + 1}),
     case("G12", True, "No order is unresolved"),
     case("G12", False, "fate is unknown", round={"unresolved_order": True}),
+    case("G12", False, "locked: no clock", round={"doubt": "no clock"}),
     case("G12", False, "without protection", round={"unprotected": True}),
     case("G13", True, "no market-wide halt"),
     case("G13", False, "whole market is halted", round={"market_halted": True}),

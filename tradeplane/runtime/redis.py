@@ -50,7 +50,11 @@ def locate_server() -> str:
 
 
 def prepare_server(home: Path, port: int) -> EmbeddedServer:
-    """Write the server's configuration (mode 0600, fresh password) and return how to start it."""
+    """Write the server's configuration (mode 0600, fresh password) and return how to start it.
+
+    When memory runs out the buckets that nobody has asked for go first; queues have no expiry and
+    are never dropped.
+    """
     directory = home / "redis"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     password = secrets.token_urlsafe(24)
@@ -59,7 +63,7 @@ def prepare_server(home: Path, port: int) -> EmbeddedServer:
     configuration.touch(mode=0o600)
     configuration.write_text(
         f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir "{directory}"\n'
-        "daemonize no\nsave 60 1\nappendonly no\nmaxmemory 1gb\nmaxmemory-policy noeviction\n"
+        "daemonize no\nsave 60 1\nappendonly no\nmaxmemory 1gb\nmaxmemory-policy volatile-lru\n"
         "loglevel warning\n"
     )
     return EmbeddedServer(

@@ -30,22 +30,63 @@ class Keys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TapePlan:
-    """The tape part of the venue's command line."""
+class MarketPlan:
+    """What the venue plays, and how: the market part of its command line."""
 
-    path: Path
-    speed: str  # a number or "max"
+    speed: str = "1"  # a number or "max"
     start: str = ""  # HH:MM New York, "" for the open
     order_latency_ms: int | None = None
 
+    #: Are the shards' buckets written to files? A whole market would fill a disk.
+    recorded = True
+
+    @property
+    def title(self) -> str:
+        raise NotImplementedError
+
     def arguments(self) -> list[str]:
-        words = ["--tape", str(self.path), "--speed", self.speed]
+        words = [*self._source(), "--speed", self.speed]
         words.append("--lockstep")  # the hub is on its way: nothing moves before it says so
         if self.start:
             words += ["--from", self.start]
         if self.order_latency_ms is not None:
             words += ["--order-latency-ms", str(self.order_latency_ms)]
         return words
+
+    def _source(self) -> list[str]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapePlan(MarketPlan):
+    """A recorded day."""
+
+    path: Path
+
+    @property
+    def title(self) -> str:
+        return self.path.name
+
+    def _source(self) -> list[str]:
+        return ["--tape", str(self.path)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticPlan(MarketPlan):
+    """A whole market, made up from a seed."""
+
+    seed: int = 7
+    symbols: int | None = None  # None: as many as the real one has
+
+    recorded = False
+
+    @property
+    def title(self) -> str:
+        return f"a made-up market (seed {self.seed})"
+
+    def _source(self) -> list[str]:
+        size = [] if self.symbols is None else ["--symbols", str(self.symbols)]
+        return ["--synthetic", str(self.seed), *size]
 
 
 def manage(*words: str) -> list[str]:
@@ -63,15 +104,15 @@ def redis_role(server: redis.EmbeddedServer) -> Spec:
     )
 
 
-def venue_role(*, port: int, keys: Keys, tape: TapePlan | None) -> Spec:
-    """On a tape the venue is the clock of the run: its death ends the run."""
+def venue_role(*, port: int, keys: Keys, market: MarketPlan | None) -> Spec:
+    """Where the venue plays a market it is the clock of the run: its death ends the run."""
     return Spec(
         name="venue",
-        command=manage("venue", "--port", str(port), *(tape.arguments() if tape else ())),
+        command=manage("venue", "--port", str(port), *(market.arguments() if market else ())),
         stage=VENUE,
         marker=re.compile(r"^venue ready on "),
         environment=keys.as_broker(),
-        fatal=tape is not None,
+        fatal=market is not None,
     )
 
 

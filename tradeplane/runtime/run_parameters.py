@@ -34,6 +34,16 @@ def activate_for_run(values: dict[str, object], comment: str) -> int:
     return services.activate(saved, author="up")
 
 
+def activate_first(profile: str) -> bool:
+    """Make a profile the active set when there is none yet; False when there is one."""
+    version, _ = selectors.active_parameters()
+    if version:
+        return False
+    values = dict(catalogue.validate(catalogue.profile(profile)))
+    activate_for_run(values, f"profile {profile}")
+    return True
+
+
 def _current() -> dict[str, object]:
     """The active set, or the defaults while there is no database yet."""
     try:

@@ -25,8 +25,8 @@ from tradeplane.runtime import redis, roles
 from tradeplane.runtime.environment import base_environment
 from tradeplane.runtime.home import HomeLock
 from tradeplane.runtime.ports import Ports
-from tradeplane.runtime.roles import Keys, TapePlan
-from tradeplane.runtime.run_parameters import activate_for_run
+from tradeplane.runtime.roles import Keys, MarketPlan
+from tradeplane.runtime.run_parameters import activate_first, activate_for_run
 from tradeplane.runtime.summary import as_table, verdict
 from tradeplane.runtime.supervisor import Supervisor
 
@@ -35,6 +35,7 @@ LOOK_S = 0.2
 RECORDS_KEPT = 10
 DEATHS_MAX = 5  # of one role, when somebody waits for the end
 RUN_LOOK_EVERY = 3  # looks of LOOK_S between two looks at the run's row
+FIRST_PROFILE = "careful"
 ALPACA_DATA_URL = "wss://stream.data.alpaca.markets/v2/iex"
 
 
@@ -46,7 +47,7 @@ class UpError(RuntimeError):
 class Options:
     """What the command line asked for, already checked."""
 
-    tape: TapePlan | None = None
+    market: MarketPlan | None = None  # None: Alpaca's, with the keys that were given
     until_end: bool = False
     shards: int = 1
     port: int = 8000
@@ -124,8 +125,8 @@ class Up:
 
     # --- before anything runs --------------------------------------------------------------
     def _plan(self) -> Plan:
-        tape = self._options.tape
-        run = settings.TRADEPLANE_RUN if tape is None else f"tape-{secrets.token_hex(6)}"
+        market = self._options.market
+        run = settings.TRADEPLANE_RUN if market is None else f"tape-{secrets.token_hex(6)}"
         server = None
         if not settings.REDIS_URL_GIVEN:
             server = redis.prepare_server(self._home, self._ports.take(REDIS_PORT, "redis"))
@@ -138,7 +139,7 @@ class Up:
             redis_server=server,
             venue_keys=Keys(key=f"PK{secrets.token_hex(9).upper()}", secret=secrets.token_hex(20)),
         )
-        if tape is not None:
+        if market is not None and (market.recorded or self._options.until_end):
             plan.record_dir = self._home / "records" / run
             self._drop_old_records(plan.record_dir.parent)
             plan.record_dir.mkdir(parents=True)
@@ -157,8 +158,8 @@ class Up:
 
     def _common(self, plan: Plan) -> dict[str, str]:
         """What every child finds in its environment."""
-        tape = self._options.tape
-        speed = tape.speed if tape else "1"
+        market = self._options.market
+        speed = market.speed if market else "1"
         return {
             "REDIS_URL": plan.redis_url,
             "TRADEPLANE_HOME": str(self._home),
@@ -170,7 +171,7 @@ class Up:
             "RELAY_UPSTREAM_URL": f"ws://127.0.0.1:{plan.venue_port}/v2/sip",
             "APCA_API_BASE_URL": f"http://127.0.0.1:{plan.venue_port}",
             "APCA_STREAM_URL": "",
-            "VENUE_LOCKSTEP_URL": f"ws://127.0.0.1:{plan.venue_port}/lockstep" if tape else "",
+            "VENUE_LOCKSTEP_URL": f"ws://127.0.0.1:{plan.venue_port}/lockstep" if market else "",
         }
 
     # --- up ---------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Up:
         stages = [
             [
                 roles.venue_role(
-                    port=plan.venue_port, keys=plan.venue_keys, tape=self._options.tape
+                    port=plan.venue_port, keys=plan.venue_keys, market=self._options.market
                 ),
                 roles.relay_role(port=plan.relay_port, upstream=upstream, keys=upstream_keys),
             ],
@@ -214,6 +215,8 @@ class Up:
         if self._options.parameters is not None:
             version = activate_for_run(self._options.parameters, self._options.parameters_comment)
             self.say("up", f"parameters: version {version} ({self._options.parameters_comment})")
+        elif self._options.market is not None and activate_first(FIRST_PROFILE):
+            self.say("up", f"parameters: profile {FIRST_PROFILE}, until you change them")
         users = get_user_model().objects
         if not users.exists():
             password = secrets.token_urlsafe(12)
@@ -232,8 +235,8 @@ class Up:
         return [Keys(key=k, secret=s) for k, s in shards], Keys(key=hub[0], secret=hub[1])
 
     def _upstream(self, plan: Plan) -> tuple[str, Keys | None]:
-        """Alpaca when there are keys and no tape; the venue's orders stay on this machine."""
-        if self._options.tape is None and settings.APCA_API_KEY_ID:
+        """Alpaca when the venue plays nothing; the orders stay on this machine all the same."""
+        if self._options.market is None:
             keys = Keys(key=settings.APCA_API_KEY_ID, secret=settings.APCA_API_SECRET_KEY)
             return settings.RELAY_UPSTREAM_URL or ALPACA_DATA_URL, keys
         return f"ws://127.0.0.1:{plan.venue_port}/v2/sip", None
@@ -241,12 +244,11 @@ class Up:
     def _welcome(self, plan: Plan) -> None:
         if self._stopping.is_set():
             return
-        if self._options.tape is not None:
-            what = f"PAPER: {self._options.tape.path.name} at speed {self._options.tape.speed}"
-        elif settings.APCA_API_KEY_ID:
+        market = self._options.market
+        if market is None:
             what = "SHADOW: Alpaca's data, orders to the paper venue on this machine only"
         else:
-            what = "PAPER: no tape and no keys, so the market stands still; give --tape F"
+            what = f"PAPER: {market.title} at speed {market.speed}"
         self.say("up", what)
         self.say("up", f"ready: http://127.0.0.1:{plan.web_port}/ (Ctrl-C stops all)")
 

@@ -79,6 +79,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--planted", type=Path, metavar="CSV", help="list the accelerations that are made up"
         )
+        parser.add_argument(
+            "--symbols", type=_between(8, 40_000), metavar="N", help="how many names are made up"
+        )
         parser.add_argument("--speed", type=_speed, default=1.0, metavar="N|max")
         parser.add_argument("--port", type=_between(0, 65535), default=8766, help="0: any free one")
         parser.add_argument(
@@ -122,11 +125,16 @@ class Command(BaseCommand):
             "seed": given["seed"],
         }
         if given["synthetic"] is not None:
-            day = days.next_session(time.time_ns()).day
+            # Hours away from the host's clock, so that nobody takes one for the other.
+            day = days.last_session(time.time_ns()).day
             start, planted = given["start"] or "", given["planted"]
+            if given["symbols"] is not None:
+                common["symbols"] = given["symbols"]
             return run.synthetic_options(
                 credentials, given["synthetic"], day, start, planted, **common
             )
+        if given["symbols"] is not None:
+            raise CommandError("--symbols needs --synthetic", returncode=2)
         if given["planted"] is not None:
             raise CommandError("--planted needs --synthetic", returncode=2)
         if given["tape"] is None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay.keys import KeyFileError
@@ -13,12 +14,13 @@ from signals.parameters.catalogue import ParameterError
 from tradeplane.runtime.home import HomeBusy
 from tradeplane.runtime.ports import NoFreePort
 from tradeplane.runtime.redis import NoServer
-from tradeplane.runtime.roles import TapePlan
+from tradeplane.runtime.roles import MarketPlan, SyntheticPlan, TapePlan
 from tradeplane.runtime.run_parameters import chosen_values
 from tradeplane.runtime.supervisor import FatalDeath, StartFailed
 from tradeplane.runtime.tapes import check_tape
 from tradeplane.runtime.up import Options, Up, UpError
 
+WHOLE_MARKET_SHARDS = 2
 CLEAR_LINES = (UpError, HomeBusy, KeyFileError, NoFreePort, NoServer, StartFailed, FatalDeath)
 
 
@@ -28,10 +30,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tape", metavar="F", help="replay this tape through the paper venue")
-        parser.add_argument("--speed", type=_speed, metavar="N|max", help="tape speed, default 1")
+        parser.add_argument(
+            "--synthetic", type=_between(0, 2**31), metavar="SEED", help="make up a whole market"
+        )
+        parser.add_argument(
+            "--symbols", type=_between(8, 40_000), metavar="N", help="its size, default 11,000"
+        )
+        parser.add_argument("--speed", type=_speed, metavar="N|max", help="default 1")
         parser.add_argument("--from", dest="start", type=_clock, metavar="HH:MM", help="New York")
         parser.add_argument("--until-end", action="store_true", help="stop when the tape ends")
-        parser.add_argument("--shards", type=_between(1, 26), default=1, metavar="N")
+        parser.add_argument("--shards", type=_between(1, 26), metavar="N")
         parser.add_argument("--port", type=_between(1, 65535), default=8000, metavar="P")
         parser.add_argument("--profile", metavar="NAME", help="start with this parameter profile")
         parser.add_argument("--set", action="append", default=[], metavar="name=value")
@@ -50,11 +58,7 @@ class Command(BaseCommand):
 
 def _checked(options: dict[str, Any]) -> Options:
     """Return the options, or leave with one clear line before anything starts."""
-    if not options["tape"]:
-        for name in ("speed", "start", "until_end", "order_latency_ms"):
-            if options[name]:
-                flag = "from" if name == "start" else name.replace("_", "-")
-                raise CommandError(f"--{flag} needs --tape", returncode=2)
+    _check_combination(options)
     try:
         if options["tape"]:
             check_tape(Path(options["tape"]))
@@ -63,10 +67,11 @@ def _checked(options: dict[str, Any]) -> Options:
         raise CommandError(f"tape: {exc}") from exc
     except ParameterError as exc:
         raise CommandError(str(exc), returncode=2) from exc
+    market = _market_plan(options)
     return Options(
-        tape=_tape_plan(options),
+        market=market,
         until_end=options["until_end"],
-        shards=options["shards"],
+        shards=options["shards"] or _usual_shards(market),
         port=options["port"],
         as_json=options["json"],
         parameters=values,
@@ -74,15 +79,38 @@ def _checked(options: dict[str, Any]) -> Options:
     )
 
 
-def _tape_plan(options: dict[str, Any]) -> TapePlan | None:
-    if not options["tape"]:
-        return None
-    return TapePlan(
-        path=Path(options["tape"]).resolve(),
-        speed=options["speed"] or "1",
-        start=options["start"] or "",
-        order_latency_ms=options["order_latency_ms"],
-    )
+def _check_combination(options: dict[str, Any]) -> None:
+    """Refuse options that mean nothing together."""
+    synthetic = options["synthetic"] is not None
+    if options["tape"] and synthetic:
+        raise CommandError("--tape and --synthetic: one market at a time", returncode=2)
+    if options["symbols"] is not None and not synthetic:
+        raise CommandError("--symbols needs --synthetic", returncode=2)
+    if options["tape"] or synthetic:
+        return
+    for name in ("speed", "start", "until_end", "order_latency_ms"):
+        if options[name]:
+            flag = "from" if name == "start" else name.replace("_", "-")
+            raise CommandError(f"--{flag} needs --tape or --synthetic", returncode=2)
+
+
+def _market_plan(options: dict[str, Any]) -> MarketPlan | None:
+    """Return what the venue plays; None when Alpaca's market is followed with given keys."""
+    how: dict[str, Any] = {
+        "speed": options["speed"] or "1",
+        "start": options["start"] or "",
+        "order_latency_ms": options["order_latency_ms"],
+    }
+    if options["tape"]:
+        return TapePlan(path=Path(options["tape"]).resolve(), **how)
+    if options["synthetic"] is not None:
+        return SyntheticPlan(seed=options["synthetic"], symbols=options["symbols"], **how)
+    return None if settings.APCA_API_KEY_ID else SyntheticPlan(**how)
+
+
+def _usual_shards(market: MarketPlan | None) -> int:
+    """A whole market is more than one shard's work; a tape of a few names is not."""
+    return 1 if isinstance(market, TapePlan) else WHOLE_MARKET_SHARDS
 
 
 def _comment(options: dict[str, Any]) -> str:
