@@ -23,8 +23,8 @@ pytestmark = pytest.mark.tape
 FOUR = ("AIG", "BAC", "IBM", "SPY")
 WHOLE_DAYS = [
     (FOUR, "20131007"),
-    (("AIG", "IBM"), "20131008"),
-    (("AIG", "IBM"), "20131009"),
+    (FOUR, "20131008"),
+    (FOUR, "20131009"),
     (("XXX",), "20180102"),
     (("AAA", "ETF"), "20140917"),
 ]
