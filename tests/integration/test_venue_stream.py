@@ -208,7 +208,7 @@ def test_a_hub_on_a_paced_tape_is_told_the_time_but_never_asked(tape):
         frames = asyncio.run(listen(venue))
 
     assert frames[0] == {"state": "attached"}
-    assert frames[1] == {"t": SESSION.open_ns, "end": False, "speed": 60.0}
+    assert frames[1] == {"t": SESSION.open_ns, "end": False, "speed": 60.0, "warm_up": False}
     times = [frame["t"] for frame in frames[1:]]
     assert times == sorted(times)
     assert frames[-1]["t"] == SESSION.open_ns + 15 * SECOND + 750_000_000
