@@ -14,7 +14,7 @@ class AppendOnlyQuerySet(models.QuerySet[_Row]):
 
     def _refuse(self, what: str) -> NoReturn:
         raise AppendOnlyViolation(
-            f"{self.model.__name__} rows are never changed ({what}): book a reversal instead"
+            f"{self.model.__name__} rows are never changed ({what}): write a second one instead"
         )
 
     def update(self, **kwargs: Any) -> int:
@@ -50,12 +50,12 @@ class AppendOnly(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
             raise AppendOnlyViolation(
-                f"{type(self).__name__} {self.pk} is written: book a reversal instead"
+                f"{type(self).__name__} {self.pk} is written: write a second one instead"
             )
         kwargs["force_insert"] = True  # a caller's primary key must not turn this into an UPDATE
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         raise AppendOnlyViolation(
-            f"{type(self).__name__} {self.pk} is never deleted: book a reversal instead"
+            f"{type(self).__name__} {self.pk} is never deleted: write a second one instead"
         )

@@ -12,7 +12,7 @@ from accounts import selectors
 from accounts.domain import ledger
 from accounts.domain.ledger import Ledger
 from accounts.domain.money import to_micros
-from accounts.models import Account, DayClose, JournalEntry
+from accounts.models import OF_FILLS, Account, DayClose, JournalEntry
 from accounts.services import AGAINST
 
 Kind = JournalEntry.Kind
@@ -104,10 +104,10 @@ def _transfers(account: Account) -> list[tuple[Ledger, int]]:
 
 def _fills_and_entries(account: Account) -> Iterator[str]:
     """No orphan in either direction, and every fill of ours names its order."""
-    booked = account.entries.filter(kind__in=(Kind.FILL, Kind.ADOPTION))
+    booked = account.entries.filter(kind__in=OF_FILLS)
     for entry in booked.filter(fill__isnull=True):
         yield f"{entry.source_key}: an entry without its fill"
-    for fill in account.fills.exclude(entry__kind__in=(Kind.FILL, Kind.ADOPTION)):
+    for fill in account.fills.exclude(entry__kind__in=OF_FILLS):
         yield f"{fill.execution_id}: a fill on an entry of another kind"
     for fill in account.fills.filter(order_ref="", entry__kind=Kind.FILL):
         yield f"{fill.execution_id}: a fill without an order"
@@ -130,7 +130,7 @@ def _reversals(account: Account) -> Iterator[str]:
 def _given(entry: JournalEntry) -> tuple[Decimal | int, ...]:
     legs = entry.postings.all()
     money = sum(leg.amount_usd for leg in legs if leg.ledger == Ledger.CASH)
-    return money, sum(leg.quantity for leg in legs)
+    return money, sum(leg.quantity for leg in legs if leg.ledger == Ledger.POSITION)
 
 
 def _dates(account: Account) -> Iterator[str]:

@@ -45,6 +45,7 @@ class JournalEntry(AppendOnly):
         OPENING = "opening"
         FILL = "fill"
         ADOPTION = "adoption", "position adopted"
+        SPLIT = "split"
         TRANSFER = "transfer"
         INCOME = "income"
         FEE = "fee"
@@ -76,6 +77,10 @@ class JournalEntry(AppendOnly):
         return f"{self.source_key} ({self.kind})"
 
 
+#: Entries with a row of `Fill`: what the lots are rebuilt from.
+OF_FILLS = (JournalEntry.Kind.FILL, JournalEntry.Kind.ADOPTION, JournalEntry.Kind.SPLIT)
+
+
 class Posting(AppendOnly):
     """One leg of an entry; the legs of an entry sum to zero on each day."""
 
@@ -100,7 +105,7 @@ class Posting(AppendOnly):
 
 
 class Fill(AppendOnly):
-    """The facts of an execution, from which the lots are rebuilt."""
+    """The facts of an execution, or of a split, from which the lots are rebuilt."""
 
     entry = models.OneToOneField(JournalEntry, models.PROTECT, related_name="fill")
     account = models.ForeignKey(Account, models.PROTECT, related_name="fills")
@@ -125,7 +130,7 @@ class Fill(AppendOnly):
     @property
     def facts(self) -> ledger.Fill:
         """This row as the pure ledger knows it."""
-        adopted = self.entry.kind == JournalEntry.Kind.ADOPTION
+        ours = self.entry.kind == JournalEntry.Kind.FILL
         return ledger.Fill(
             execution_id=self.execution_id,
             symbol=self.symbol,
@@ -134,7 +139,8 @@ class Fill(AppendOnly):
             ts_ns=self.ts_ns,
             day=self.session_date,
             fee=to_micros(self.fee_usd),
-            source=ledger.Ledger.EXTERNAL if adopted else ledger.Ledger.CASH,
+            source=ledger.Ledger.CASH if ours else ledger.Ledger.EXTERNAL,
+            split=self.entry.kind == JournalEntry.Kind.SPLIT,
         )
 
 

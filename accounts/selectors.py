@@ -120,7 +120,8 @@ def day_summary(account: Account, day: date) -> DaySummary:
     sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for row in _on(account, day).values("ledger").annotate(amount=Sum("amount_usd")):
         sums[row["ledger"]] = row["amount"]
-    values = [fill.facts.value for fill in all_standing_fills(account).filter(session_date=day)]
+    of_day = [fill.facts for fill in all_standing_fills(account).filter(session_date=day)]
+    values = [fill.value for fill in of_day if not fill.split]
     return DaySummary(
         day=day,
         realized=-sums[Ledger.REALIZED],

@@ -17,7 +17,7 @@ from accounts.domain.ledger import Ledger
 from accounts.domain.money import from_micros, to_micros
 from accounts.errors import DayNotClosable, NotRecorded
 from accounts.journal import Event, Recorded, booking_day, find, locked, require_same, write
-from accounts.models import Account, DayClose, Fill, JournalEntry
+from accounts.models import OF_FILLS, Account, DayClose, Fill, JournalEntry
 from accounts.selectors import day_summary, standing_fills
 
 Kind = JournalEntry.Kind
@@ -125,6 +125,40 @@ def adopt_position(
         source=Ledger.EXTERNAL,
     )
     return _record_fill(account, facts, Kind.ADOPTION, order_ref="")
+
+
+@transaction.atomic
+def record_split(
+    account: Account,
+    *,
+    source_id: str,
+    symbol: str,
+    shares: int,
+    ts_ns: int,
+    session_date: date,
+    reason: str,
+) -> Recorded:
+    """Book shares that came or went for no money, spread over the lots open at the time.
+
+    Args: source_id: one per split; shares: the change of the position, signed; ts_ns: when it took
+        effect: fills before it are in old shares, fills after it in new ones.
+    Raises:
+        ConflictingEntry: the source id is in the books with other facts.
+        ValueError: no shares, or no reason given.
+    """
+    if not reason:
+        raise ValueError("a split needs a reason")
+    facts = ledger.Fill(
+        execution_id=f"split:{source_id}",
+        symbol=symbol,
+        quantity=shares,
+        price=0,
+        ts_ns=ts_ns,
+        day=session_date,
+        source=Ledger.EXTERNAL,
+        split=True,
+    )
+    return _record_fill(account, facts, Kind.SPLIT, order_ref="", reason=reason)
 
 
 @transaction.atomic
@@ -239,7 +273,9 @@ def close_day(account: Account, *, session_date: date) -> DayClose:
     return closed
 
 
-def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str) -> Recorded:
+def _record_fill(
+    account: Account, fill: ledger.Fill, kind: Kind, order_ref: str, reason: str = ""
+) -> Recorded:
     account = locked(account)
     event = Event(
         source_key=f"fill:{fill.execution_id}",
@@ -247,6 +283,7 @@ def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str
         occurred_ns=fill.ts_ns,
         day=fill.day,
         order_ref=order_ref,
+        reason=reason,
     )
     known = find(account, event)
     if known is not None:
@@ -273,7 +310,7 @@ def _record_fill(account: Account, fill: ledger.Fill, kind: Kind, order_ref: str
 
 
 def _undone(account: Account, entry: JournalEntry, booked: date) -> list[ledger.Posting]:
-    if entry.kind in (Kind.FILL, Kind.ADOPTION):
+    if entry.kind in OF_FILLS:
         fill = entry.fill.facts
         others = [one for one in standing_fills(account, fill.symbol) if one != fill]
         return ledger.reversal_postings(fill, others, booked=booked)

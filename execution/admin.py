@@ -13,15 +13,20 @@ from execution.models import (
     BrokerEvent,
     BrokerRef,
     Decision,
+    DecisionChain,
     ExitSignalRecord,
+    Figure,
     KillSwitch,
     Lease,
     Order,
     OrderAttempt,
+    OvernightReview,
     Round,
     Run,
+    ShardChange,
     StartupStep,
     Trade,
+    UniverseEntry,
 )
 from execution.services import runs
 
@@ -48,11 +53,17 @@ class RunAdmin(ReadOnlyAdmin):
     inlines = (StepInline,)
 
 
+@admin.register(ShardChange)
+class ShardChangeAdmin(ReadOnlyAdmin):
+    list_display = ("at", "action", "shard", "plan", "actor")
+    list_filter = ("action",)
+
+
 @admin.register(Round)
 class RoundAdmin(ReadOnlyAdmin):
     list_display = ("run", "k", "state", "n_candidates", "n_shadow", "coverage", "params_version")
     list_filter = ("state", "run")
-    exclude = ("inputs", "candidate_rows", "decision_rows")
+    exclude = ("inputs", "late_inputs", "decision_rows")
 
 
 @admin.register(Decision)
@@ -60,6 +71,22 @@ class DecisionAdmin(ReadOnlyAdmin):
     list_display = ("run", "k", "symbol", "outcome", "primary_reason", "score", "streak", "rank")
     list_filter = ("outcome", "shadow", "run")
     search_fields = ("symbol", "candidate_id")
+
+
+@admin.register(UniverseEntry)
+class UniverseAdmin(ReadOnlyAdmin):
+    """The universe of each day: search a symbol to see why it is out, or what is not known."""
+
+    list_display = (
+        "run", "symbol", "included", "reason", "dollar_volume_20d", "volume_14d", "sector",
+    )  # fmt: skip
+    list_filter = ("included", "run")
+    search_fields = ("symbol", "name")
+
+
+@admin.register(DecisionChain)
+class DecisionChainAdmin(ReadOnlyAdmin):
+    list_display = ("run", "length", "head")
 
 
 @admin.register(Trade)
@@ -77,9 +104,9 @@ class TradeAdmin(ReadOnlyAdmin):
 class OrderAdmin(ReadOnlyAdmin):
     list_display = (
         "client_order_id", "symbol", "purpose", "side", "quantity", "filled_quantity", "limit",
-        "stop", "status", "reason",
+        "stop", "status", "reason", "denied_code", "denied_value", "denied_limit",
     )  # fmt: skip
-    list_filter = ("status", "purpose", "run")
+    list_filter = ("status", "purpose", "denied_code", "run")
     search_fields = ("client_order_id", "broker_id", "symbol")
     inlines = (AttemptInline,)
 
@@ -96,6 +123,12 @@ class BrokerEventAdmin(ReadOnlyAdmin):
 class ExitSignalAdmin(ReadOnlyAdmin):
     list_display = ("run", "symbol", "kind", "outcome", "reason", "tries", "retry_at_ns")
     list_filter = ("outcome", "kind", "run")
+
+
+@admin.register(Figure)
+class FigureAdmin(ReadOnlyAdmin):
+    list_display = ("at", "name", "ok")
+    list_filter = ("name", "ok")
 
 
 @admin.register(Activity)
@@ -121,6 +154,12 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
     list_display = ("order", "kind", "n", "sent_at", "outcome", "message")
     list_filter = ("kind", "outcome")
     list_select_related = ("order",)
+
+
+@admin.register(OvernightReview)
+class OvernightReviewAdmin(ReadOnlyAdmin):
+    list_display = ("trade", "decision", "reason", "actor", "at")
+    list_select_related = ("trade",)
 
 
 @admin.register(BrokerRef)

@@ -1,6 +1,9 @@
 """Django configuration of the app."""
 
 from django.apps import AppConfig
+from django.conf import settings
+
+from execution import failpoints
 
 
 class ExecutionConfig(AppConfig):
@@ -13,3 +16,4 @@ class ExecutionConfig(AppConfig):
         from execution.invariants import orders_of_account  # noqa: PLC0415
 
         register("orders", orders_of_account)
+        failpoints.arm_from(settings.TRADEPLANE_FAILPOINTS, settings.TRADEPLANE_HOME)

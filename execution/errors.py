@@ -6,6 +6,7 @@ ExecutionError
 ├── StepBlocked(reason)  a start-up step cannot go on yet: show it, retry with back-off
 ├── Stopping             the hub is asked to stop while it waits for something
 ├── RunFailed(reason)    the run cannot reach its end: record it, leave
+├── ExportFailed         a table cannot be written: say why in one line
 └── SwitchMoved          the kill switch is at another level than was meant: show it
 
 What a broker call may raise (`Refused`, `OutcomeUnknown`) stands in `brokers/port.py`; an illegal
@@ -45,3 +46,7 @@ class RunFailed(ExecutionError):
 
 class SwitchMoved(ExecutionError):
     """Somebody turned the kill switch between a person's look and their reset."""
+
+
+class ExportFailed(ExecutionError):
+    pass

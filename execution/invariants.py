@@ -47,15 +47,21 @@ def nothing_lost(run: Run, broker: Broker) -> list[str]:
     ours = set(
         BrokerEvent.objects.filter(run=run, key__startswith="fill:").values_list("key", flat=True)
     )
+    taken_back = set(
+        BrokerEvent.objects.filter(run=run, key__startswith="bust:").values_list("key", flat=True)
+    )
+    ours -= {key.replace("bust:", "fill:", 1) for key in taken_back}
     known_orders = set(
         Order.objects.filter(run=run).values_list("refs__broker_id", flat=True).distinct()
     )
     found = [
         f"execution {fill.execution_id} of {fill.symbol} is missing here"
         for fill in fills
-        if fill.order_id in known_orders and f"fill:{fill.execution_id}" not in ours
+        if fill.kind != "bust"
+        and fill.order_id in known_orders
+        and f"fill:{fill.execution_id}" not in ours
     ]
-    theirs = {f"fill:{fill.execution_id}" for fill in fills}
+    theirs = {f"fill:{fill.execution_id}" for fill in fills if fill.kind != "bust"}
     found += [f"{key} is here but not at the venue" for key in sorted(ours - theirs)]
     owed = Round.objects.filter(run=run, state=RoundState.CLOSED).count()
     if owed:
@@ -81,8 +87,13 @@ def one_entry_per_slot(run: Run, broker: Broker) -> list[str]:
         for order in Order.objects.filter(run=run, purpose="e", attempts__kind="submit")
         if order.status != OrderStatus.REFUSED
     }
+    others = set(
+        Order.objects.filter(run=run, purpose__in=("c", "ext")).values_list(
+            "client_order_id", flat=True
+        )
+    )  # bought back, or bought by somebody else and taken in
     seen = [order for order in broker.orders(status="all") if order.side == "buy"]
-    names = [order.client_order_id for order in seen]
+    names = [one.client_order_id for one in seen if one.client_order_id not in others]
     found += [f"{name} is at the venue but was never sent" for name in set(names) - ours]
     found += [f"{name} is at the venue twice" for name in set(names) if names.count(name) > 1]
     return found

@@ -7,6 +7,7 @@ active" is meant, a nullable key column is unique and set to NULL when the row i
 
 from django.db import models
 
+from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
 
 
@@ -32,6 +33,10 @@ class Run(models.Model):
     parameters = models.JSONField(default=dict)  # version -> the complete set
     assignment = models.IntegerField(default=0)
     assignments = models.JSONField(default=dict)  # shard id -> ranges
+    grants = models.JSONField(default=list)  # the numbered grants behind `assignments`
+    plan = models.JSONField(default=list)  # what they follow: the change's id, letters per shard
+    dark = models.JSONField(default=list)  # letters that nobody reports: ranges, shard, since, why
+    load = models.JSONField(default=dict)  # cell -> prints, when the letters were last given out
     universe = models.JSONField(default=list)
     market_ns = models.BigIntegerField(default=0)
     last_stop = models.BigIntegerField(default=-1)
@@ -70,9 +75,11 @@ class Round(models.Model):
     flags = models.JSONField(default=list)
     funnel = models.JSONField(default=dict)
     streaks = models.JSONField(default=dict)
+    withdrawn = models.JSONField(default=list)  # candidacies that ended: symbol, id, reason
+    duplicates = models.JSONField(default=list)  # ignored: symbol, candidate id, what it was
     index = models.JSONField(default=dict)  # closes of the index symbols in this bucket
     inputs = models.BinaryField(null=True)  # packed: what decide() was given
-    candidate_rows = models.BinaryField(null=True)  # packed rows of the candidates" hash
+    late_inputs = models.BinaryField(null=True)  # packed: what came after the round was closed
     decision_rows = models.BinaryField(null=True)  # packed rows of the decisions" hash
     decided_at = models.DateTimeField(null=True)
 
@@ -83,10 +90,14 @@ class Round(models.Model):
         return f"{self.run_id} round {self.k}"
 
 
-class Decision(models.Model):
-    """Why one candidate did or did not become an order in one round; never changed."""
+class Decision(AppendOnly):
+    """Why one candidate did or did not become an order in one round; never changed.
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="decisions")
+    `digest` is the SHA-256 of the record, which names the digest before it: a chain per run, in the
+    order of the primary key (`services.chain`).
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     k = models.BigIntegerField()
     symbol = models.CharField(max_length=16)
     candidate_id = models.CharField(max_length=48)
@@ -97,8 +108,9 @@ class Decision(models.Model):
     rank = models.IntegerField(null=True)
     score = models.FloatField(null=True)
     record = models.JSONField()
+    digest = models.CharField(max_length=64, blank=True)
 
-    class Meta:
+    class Meta(AppendOnly.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["run", "k", "candidate_id"], name="one_decision_per_candidate"
@@ -108,6 +120,46 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.k} {self.outcome}"
+
+
+class DecisionChain(models.Model):
+    """The ends of a run's chain of decision records: one that is cut off at an end is missed too.
+
+    `pruned` records went by age, from the beginning; `pruned_head` is the digest of the last one.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="chain")
+    head = models.CharField(max_length=64, blank=True)
+    length = models.BigIntegerField(default=0)  # records ever written
+    pruned = models.BigIntegerField(default=0)
+    pruned_head = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.run_id}: {self.length} records"
+
+
+class UniverseEntry(models.Model):
+    """One asset on one day: whether it may be entered, why not, and what is known of it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="listings")
+    symbol = models.CharField(max_length=24)
+    name = models.CharField(max_length=200, blank=True)
+    included = models.BooleanField()
+    reason = models.CharField(max_length=120, blank=True)  # why it is out, or what is unknown
+    prev_close = models.FloatField(null=True)
+    dollar_volume_20d = models.BigIntegerField(null=True)  # median, USD
+    volume_14d = models.BigIntegerField(null=True)  # mean, shares
+    volume_curve = models.JSONField(null=True)  # mean shares by each half hour of the session
+    sector = models.CharField(max_length=40, blank=True)
+    beta = models.FloatField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "symbol"], name="one_listing_per_symbol")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {'in' if self.included else 'out'}"
 
 
 class Trade(models.Model):
@@ -156,6 +208,11 @@ class Trade(models.Model):
     watch_acked = models.IntegerField(default=0)  # newest version a shard has confirmed
     protect_tries = models.IntegerField(default=0)
     reanchored = models.BooleanField(default=False)
+    first_stop = MicroDollarField(null=True)  # before our software raised it; NULL: it never did
+    stop_moved_ns = models.BigIntegerField(null=True)  # when it last tried to
+    high = MicroDollarField(null=True)  # best eligible price of whole buckets since the entry
+    leave_why = models.CharField(max_length=24, blank=True)  # asked for; the hub does it
+    flags = models.JSONField(default=list)  # what people should know of how it was born
     quarantined = models.BooleanField(default=False)
 
     class Meta:
@@ -198,6 +255,10 @@ class Order(models.Model):
     filled_quantity = models.IntegerField(default=0)
     filled_value = MicroDollarField(default=0)
     reason = models.CharField(max_length=200, blank=True)
+    # our own refusal: its code, what was measured, what is allowed (null: no number)
+    denied_code = models.CharField(max_length=24, blank=True)
+    denied_value = models.DecimalField(max_digits=20, decimal_places=6, null=True)
+    denied_limit = models.DecimalField(max_digits=20, decimal_places=6, null=True)
     fence_epoch = models.BigIntegerField()
     created_ns = models.BigIntegerField()
     expires_ns = models.BigIntegerField(null=True)  # entry TTL, market clock
@@ -306,6 +367,22 @@ class ExitSignalRecord(models.Model):
         return f"{self.symbol} {self.kind} {self.outcome}"
 
 
+class OvernightReview(models.Model):
+    """What a person decided about a position that slept; append-only, the newest counts."""
+
+    trade = models.ForeignKey(Trade, on_delete=models.CASCADE, related_name="reviews")
+    decision = models.CharField(max_length=8)  # keep, sell
+    reason = models.CharField(max_length=200)
+    actor = models.CharField(max_length=80)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.trade_id} {self.decision}"
+
+
 class StartupStep(models.Model):
     """One step of the start-up sequence, as the pages show it."""
 
@@ -349,6 +426,42 @@ class KillSwitch(models.Model):
 
     def __str__(self) -> str:
         return self.level
+
+
+class ShardChange(models.Model):
+    """Append-only: who takes part, and by which plan letters are given out; the newest counts.
+
+    `enroll` and `drain` name a shard; one that was never named takes part. `plan` is `letters`,
+    `load` or a map, and gives the letters out anew.
+    """
+
+    action = models.CharField(max_length=8)  # enroll, drain, plan
+    shard = models.IntegerField(null=True)
+    plan = models.CharField(max_length=400, blank=True)
+    actor = models.CharField(max_length=150)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.plan if self.shard is None else self.shard}"
+
+
+class Figure(models.Model):
+    """A measurement that people look at: the drill of the kill switch, the check of the books."""
+
+    name = models.CharField(max_length=16)  # drill, books
+    ok = models.BooleanField()
+    body = models.JSONField()
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["name", "-id"], name="figure_by_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.at:%F %T}"
 
 
 class Activity(models.Model):

@@ -11,8 +11,12 @@ from accounts.models import Account
 from execution.brokers.port import BrokerOrder, BrokerPosition
 from execution.hub.desk import LIVE
 from execution.hub.trader import Trader
-from execution.models import Order
+from execution.hub.waiting import NO_ANSWER
+from execution.models import Order, Trade
 from execution.services import venue_state
+from execution.services.moves import OrderStatus
+from execution.services.trades import ENDED
+from signals.session import day_of
 
 
 @dataclass(kw_only=True)
@@ -23,6 +27,7 @@ class Findings:
     adopted: int = 0  # orders whose state the venue knew better
     foreign: set[str] = field(default_factory=set)  # symbols with orders that are not ours
     cash: str = ""
+    unexplained: bool = False  # something that the broker's activities may explain
 
     @property
     def clean(self) -> bool:
@@ -43,13 +48,51 @@ def reconcile(trader: Trader) -> Findings:
         trader.desk.fills_missing = True
     if trader.desk.fills_missing:
         trader.fetch_fills()
+    _splits_first(trader)
     trader.settle()
     _compare(trader, findings)
     if findings.differences and trader.fetch_fills():  # an execution that nobody told us of?
         trader.settle()
         _compare(trader, findings)
+    if findings.unexplained and trader.take_in_activities():
+        trader.settle()
+        _compare(trader, findings)
+    _look_for_the_lost(trader)
     trader.foreign |= findings.foreign
     return findings
+
+
+def _splits_first(trader: Trader) -> None:
+    """A position that slept may have been split: no step is taken for shares that are no more."""
+    if trader.desk.fills_missing:
+        return
+    slept = _slept(trader, trader.active_trades())
+    if slept and _may_be_split(slept, trader.desk.broker.positions()):
+        trader.take_in_activities()
+
+
+def _slept(trader: Trader, busy: list[Trade]) -> list[Trade]:
+    """Return the positions from before today: a split takes effect between two sessions."""
+    now_ns = trader.desk.now_ns()
+    return [one for one in busy if day_of(one.opened_ns or now_ns) < day_of(now_ns)]
+
+
+def _may_be_split(slept: list[Trade], positions: list[BrokerPosition]) -> bool:
+    there = {p.symbol: p.quantity for p in positions}
+    return any(one.held > 0 and there.get(one.symbol, 0) not in (0, one.held) for one in slept)
+
+
+def _look_for_the_lost(trader: Trader) -> None:
+    """Ask about orders without an answer whose trade has ended: they may still be at the venue.
+
+    Until that is known the gates keep entries locked; nothing else waits for it.
+    """
+    desk = trader.desk
+    lost = Order.objects.filter(run=desk.run, status__in=NO_ANSWER, trade__state__in=ENDED)
+    for order in lost.order_by("pk"):
+        if order.status == OrderStatus.SENDING and trader.is_in_flight(order):
+            continue
+        trader.resolver.look(order, desk.broker, mono_s=trader.mono(), now_ns=desk.now_ns())
 
 
 def _compare(trader: Trader, findings: Findings) -> None:
@@ -63,7 +106,10 @@ def _compare(trader: Trader, findings: Findings) -> None:
         cash=account.cash,
         positions={p.symbol: p.quantity for p in positions},
     )
-    findings.differences += _against_trades(trader, positions)
+    findings.unexplained = any(line.startswith("cash:") for line in findings.differences)
+    busy = trader.active_trades()
+    findings.unexplained |= _may_be_split(_slept(trader, busy), positions)
+    findings.differences += _against_trades(busy, positions)
 
 
 def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> set[int]:
@@ -98,10 +144,10 @@ def _absorb(trader: Trader, ours: Order, order: BrokerOrder, findings: Findings)
         findings.adopted += int(applied.fills_missing)
 
 
-def _against_trades(trader: Trader, positions: list[BrokerPosition]) -> list[str]:
+def _against_trades(busy: list[Trade], positions: list[BrokerPosition]) -> list[str]:
     """Shares that no slot of ours explains, or a slot without its shares."""
     held: dict[str, int] = {}
-    for trade in trader.active_trades():
+    for trade in busy:
         held[trade.symbol] = held.get(trade.symbol, 0) + trade.held
     found = {p.symbol: p.quantity for p in positions if p.quantity}
     differing = [

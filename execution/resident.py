@@ -1,34 +1,40 @@
 """The hub's resident: a coordinator in a thread of its own beside the worker's task loop."""
 
+import gc
 import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-import redis
 from django.db import close_old_connections, connections
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from execution.brokers.alpaca import AlpacaBroker
 from execution.errors import LeaseLost, RunFailed, Stopping
+from execution.hub.books_watch import BooksWatch
 from execution.hub.config import HubConfig
 from execution.hub.coordinator import Coordinator
 from execution.hub.finish import elapsed_since, finish
 from execution.hub.inbox import Inbox
+from execution.hub.kill_watch import KillWatch
 from execution.hub.live import Live
-from execution.hub.shard_desk import read_beats
+from execution.hub.shard_desk import read_beats, read_load, write_fence
 from execution.hub.startup import Startup
 from execution.hub.stops import run_lockstep
 from execution.models import RunState
+from execution.redis_line import guarded
+from execution.second import SecondHand
 from execution.services import lease, runs
 from execution.services.entries import SendFacts
 
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 6.0
-REDIS_TIMEOUT_S = 1.0
+#: How often the collector looks. A round of thousands of candidates makes a million objects that
+#: live until its decision is stored: with the usual numbers a third of its time went into that.
+COLLECTOR = (20_000, 20, 100)
 
 _current: "HubResident | None" = None
 
@@ -41,12 +47,19 @@ def current() -> "HubResident | None":
 class HubResident:
     """`start` and `stop` are the bootstep's; `post` is everybody's."""
 
-    def __init__(self, config: HubConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: HubConfig | None = None,
+        *,
+        take_over: bool = False,
+        leads: Callable[[bool], None] = lambda now: None,
+    ) -> None:
+        self._take_over = take_over
         self.config = config or HubConfig.from_settings()
         self.inbox = Inbox()
         self._stopping = threading.Event()
         self.task_broker = self._broker()  # one session per thread: this one is the tasks'
-        state = _redis(self.config.redis_url)
+        state = guarded(self.config.redis_url)
         self.hub = Coordinator(
             config=self.config,
             inbox=self.inbox,
@@ -55,18 +68,39 @@ class HubResident:
             stopping=self._stopping,
             holder=f"{socket.gethostname()}:{os.getpid()}",
             beats=lambda: read_beats(state),
+            fence=lambda run, numbers: write_fence(state, run, numbers),
+            measured=lambda run: read_load(state, run),
+            leads=leads,
         )
         self._thread = threading.Thread(target=self._run, name="hub-coordinator", daemon=True)
+        self.second = SecondHand()
+        self._books = BooksWatch(lambda: self.hub.run if self.hub.epoch else None)
+        self._kill = KillWatch(self.hub.switches.hurry)
 
     def start(self) -> None:
         global _current
+        if _current is not None:
+            _current.retire()  # it died; its watches did not
         _current = self
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR)
+        with suppress(OSError):  # it only helps; it is asked for again with the first crowd
+            self.second.start()
         self._thread.start()
+        self._books.start()
+        self._kill.start()
+
+    def retire(self) -> None:
+        """End what stands beside the coordinator."""
+        self.second.stop()
+        self._kill.stop()
+        self._books.stop()
 
     def stop(self) -> None:
         """End the coordinator between two steps; what it was doing is in the database."""
         self._stopping.set()
         self.inbox.wake()
+        self.retire()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(STOP_TIMEOUT_S)
 
@@ -79,6 +113,10 @@ class HubResident:
     @property
     def epoch(self) -> int:
         return self.hub.epoch
+
+    @property
+    def takes_orders(self) -> bool:
+        return self.hub.takes_orders
 
     def send_facts(self) -> SendFacts:
         return self.hub.send_facts()
@@ -105,7 +143,7 @@ class HubResident:
 
     def _live(self) -> None:
         hub = self.hub
-        if Startup(hub).run():
+        if Startup(hub, take_over=self._take_over).run():
             if hub.in_lockstep:
                 run_lockstep(hub)
             else:
@@ -122,6 +160,7 @@ class HubResident:
 
     def _leave(self) -> None:
         hub = self.hub
+        hub.leads(False)
         hub.close_links()
         try:
             if hub.epoch:
@@ -131,12 +170,3 @@ class HubResident:
         except Exception:
             logger.exception("leaving the lease to its end")
         connections.close_all()
-
-
-def _redis(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )

@@ -1,29 +1,37 @@
 """Reads of this app: what the hub freezes for a round, what the pages show, what a run was."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from django.db.models import Count
 
+from execution import kill_file
 from execution.domain.orders import TRADE_ENDED, OrderStatus, TradeState
 from execution.models import (
     Activity,
     Decision,
+    Figure,
     KillSwitch,
     Order,
     Round,
     RoundState,
     Run,
+    ShardChange,
     StartupStep,
     Trade,
 )
+from shards.letters import pattern
 from signals.messages import Quote, SessionState
 
 UNRESOLVED = (str(OrderStatus.UNKNOWN), str(OrderStatus.SENDING))
+HOUR = 720  # buckets
 ENDED = tuple(str(state) for state in TRADE_ENDED)
+REPLACED = "replaced"  # `leave_why` of a position that makes room for a better candidate
+PDT_WEEKDAYS, SATURDAY = 5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,9 @@ class TradingDayFacts:
     take_profits: int = 0
     consecutive_losses: int = 0
     last_exit_ns: int | None = None
+    last_replacement_ns: int | None = None
     realized: Decimal = Decimal(0)
+    proceeds: Decimal = Decimal(0)  # of what was sold, USD
     trades_of: dict[str, int] = field(default_factory=dict)
     last_exit_of: dict[str, int] = field(default_factory=dict)
 
@@ -59,11 +69,42 @@ def trading_day(run: Run) -> TradingDayFacts:
         trades=len(rows),
         take_profits=sum(t.exit_reason == "target" for t in closed),
         consecutive_losses=losses,
-        last_exit_ns=closed[-1].closed_ns if closed else None,
+        last_exit_ns=max((t.closed_ns or 0 for t in closed if not _replaced(t)), default=None),
+        last_replacement_ns=max((_left_ns(t) for t in rows if _replaced(t)), default=None),
+        proceeds=sum((t.exit_value for t in rows), Decimal(0)),
         realized=sum((t.realized_pnl for t in closed), Decimal(0)),
         trades_of=trades_of,
-        last_exit_of={t.symbol: t.closed_ns or 0 for t in closed},
+        last_exit_of={**_refused_at(run), **{t.symbol: t.closed_ns or 0 for t in closed}},
     )
+
+
+def _refused_at(run: Run) -> dict[str, int]:
+    """Return when the venue last refused an entry, by symbol: that rests like an exit."""
+    refused = Trade.objects.filter(run=run, exit_reason__in=("refused", "rejected"))
+    rows = refused.order_by("closed_ns").values_list("symbol", "closed_ns")
+    return {symbol: closed_ns or 0 for symbol, closed_ns in rows}
+
+
+def _replaced(trade: Trade) -> bool:
+    """Was it asked to make room? Its end starts no cool-down: the better one waits for it."""
+    return trade.leave_why == REPLACED
+
+
+def _left_ns(trade: Trade) -> int:
+    return trade.closed_ns or trade.exit_due_ns or trade.opened_ns or trade.reserved_ns
+
+
+def day_trades(account_number: str, day: date) -> int:
+    """Return the account's round trips of this session and the five weekdays before it.
+
+    One day more than the rule asks, so that a holiday in between hides none.
+    """
+    first, back = day, 0
+    while back < PDT_WEEKDAYS:
+        first -= timedelta(days=1)
+        back += first.weekday() < SATURDAY
+    closed = Trade.objects.filter(account_number=account_number, day__range=(first, day))
+    return closed.filter(state=TradeState.CLOSED).count()
 
 
 def has_unresolved_order(run: Run) -> bool:
@@ -73,9 +114,72 @@ def has_unresolved_order(run: Run) -> bool:
 
 
 def kill_level() -> str:
-    """Return the kill switch as it stands: none, pause, cancel_entries, flatten or freeze."""
+    """Return the kill switch as it stands: the stronger of the database's and this host's file."""
     newest = KillSwitch.objects.first()
-    return newest.level if newest is not None else "none"
+    row = newest.level if newest is not None else "none"
+    return kill_file.stronger(row, kill_file.read()["level"])
+
+
+def broken_limit(order: Order) -> dict[str, str]:
+    """Return which limit of ours an order broke, and by what figures; empty when none."""
+    if not order.denied_code:
+        return {}
+    figures = {"measured": order.denied_value, "allowed": order.denied_limit}
+    return {"denied": order.denied_code} | {
+        name: f"{value.normalize():f}" for name, value in figures.items() if value is not None
+    }
+
+
+def newest_figure(name: str) -> Figure | None:
+    """Return the newest measurement of a name: drill, books."""
+    return Figure.objects.filter(name=name).first()
+
+
+def held_overnight() -> list[str]:
+    """Return the symbols of positions that slept and whose decision is owed."""
+    held = Trade.objects.filter(state=TradeState.HELD_OVERNIGHT, reviews=None)
+    return list(held.order_by("symbol").values_list("symbol", flat=True))
+
+
+def drained_shards() -> set[int]:
+    """Return the shards that people have taken out."""
+    rows = ShardChange.objects.filter(action__in=("enroll", "drain")).order_by("pk")
+    newest = dict(rows.values_list("shard", "action"))
+    return {shard for shard, action in newest.items() if action == "drain" and shard is not None}
+
+
+def shard_plan() -> tuple[int, str]:
+    """Return the id and the text of the plan that letters follow; (0, letters) is the default."""
+    newest = ShardChange.objects.filter(action="plan").first()
+    return (0, "letters") if newest is None else (newest.pk, newest.plan)
+
+
+def shard_table() -> dict[str, Any]:
+    """Return the plan, every shard with letters or drained, and the letters nobody reports."""
+    run, drained = current_run(), drained_shards()
+    assigned = {} if run is None else {int(n): ranges for n, ranges in run.assignments.items()}
+    return {
+        "plan": shard_plan()[1],
+        "shards": [
+            {"shard": n, "letters": _words(assigned.get(n, ())), "drained": n in drained}
+            for n in sorted({*assigned, *drained})
+        ],
+        "dark": [
+            {"shard": row["shard"], "letters": _words(row["ranges"]), "why": row["why"],
+             "since_ns": row["since_ns"]}
+            for row in (run.dark if run is not None else ())
+        ],
+    }  # fmt: skip
+
+
+def _words(ranges: Iterable[Sequence[str]]) -> str:
+    return " ".join(pattern((low, high)) for low, high in ranges)
+
+
+def measured_load(*, before: Run) -> dict[str, int]:
+    """Return what an earlier run measured last, by cell; empty when none did."""
+    earlier = Run.objects.exclude(pk=before.pk).exclude(load={}).order_by("-started_at").first()
+    return {} if earlier is None else {cell: int(n) for cell, n in earlier.load.items()}
 
 
 # --- the pages ---------------------------------------------------------------------------------
@@ -146,7 +250,7 @@ def newest_round(run: Run, *, with_candidates: bool = False) -> Round | None:
     rows = Round.objects.filter(run=run).order_by("-k")
     if with_candidates:
         rows = rows.filter(state=RoundState.DECIDED, n_candidates__gt=0)
-    return rows.defer("inputs", "candidate_rows", "decision_rows").first()
+    return rows.defer("inputs", "decision_rows").first()
 
 
 def outcomes_of(run: Run, k: int) -> dict[tuple[str, str], int]:
@@ -166,6 +270,34 @@ def decisions_of(run: Run, k: int, candidate_ids: Iterable[str]) -> dict[str, De
     """Return the decisions of some candidates of round k, by candidate id."""
     rows = Decision.objects.filter(run=run, k=k, candidate_id__in=list(candidate_ids))
     return {row.candidate_id: row for row in rows}
+
+
+def withdrawals(run: Run, symbol: str, first_k: int, last_k: int) -> list[tuple[int, str]]:
+    """Return when candidacies of a symbol ended in [first_k, last_k], and why; newest first.
+
+    Bounded: an hour of rounds at most, the newest ones.
+    """
+    rows = Round.objects.filter(run=run, k__gte=max(first_k, last_k - HOUR), k__lte=last_k)
+    return [
+        (k, str(reason))
+        for k, ended in rows.order_by("-k").values_list("k", "withdrawn")
+        for name, _, reason in ended
+        if name == symbol
+    ]
+
+
+def duplicates(run: Run, symbol: str, first_k: int, last_k: int) -> list[tuple[int, str]]:
+    """Return which messages about a symbol were ignored in [first_k, last_k]; newest first.
+
+    Bounded: an hour of rounds at most, the newest ones.
+    """
+    rows = Round.objects.filter(run=run, k__gte=max(first_k, last_k - HOUR), k__lte=last_k)
+    return [
+        (k, str(what))
+        for k, ignored in rows.order_by("-k").values_list("k", "duplicates")
+        for name, _, what in ignored
+        if name == symbol
+    ]
 
 
 def decisions_about(run: Run, symbol: str, limit: int = 24) -> list[Decision]:
@@ -271,6 +403,24 @@ def counts(run: Run) -> dict[str, int]:
         "orders": orders.filter(purpose__in=("e", "o", "x", "f")).exclude(sent_ns=None).count(),
         "fills": run.brokerevent_set.filter(key__startswith="fill:").count(),
     }
+
+
+def funnel(run: Run, k: int | None = None) -> dict[str, Any]:
+    """Return how many candidate-rounds were left after each stage, of a round or of the day.
+
+    `closed` says how often each gate stood in the way, the most often first.
+    """
+    rows = Round.objects.filter(run=run, n_candidates__gt=0)
+    found: dict[str, Any] = {}
+    closed: dict[str, int] = {}
+    for one in (rows if k is None else rows.filter(k=k)).values_list("funnel", flat=True):
+        for name, value in one.items():
+            if name == "closed":
+                for gate, count in value.items():
+                    closed[gate] = closed.get(gate, 0) + count
+            else:
+                found[name] = found.get(name, 0) + value
+    return {**found, "closed": dict(sorted(closed.items(), key=lambda one: (-one[1], one[0])))}
 
 
 def trade_rows(run: Run) -> list[dict[str, Any]]:

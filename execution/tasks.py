@@ -28,7 +28,7 @@ def decide_round(run: str, k: int) -> None:
         return
     close_old_connections()
     try:
-        orders = rounds.decide_round(run_id=run, k=k, epoch=hub.epoch)
+        orders = rounds.decide_round(run_id=run, k=k, epoch=hub.epoch, second=hub.second.ask)
     except LeaseLost:
         logger.warning("round not decided: the lease is over", extra={"k": k})
         return
@@ -37,9 +37,9 @@ def decide_round(run: str, k: int) -> None:
 
 @shared_task(name="execution.submit_order", ignore_result=True)
 def submit_order(order_id: int) -> None:
-    """Send one entry order."""
+    """Send one entry order; what comes before the start-up is done is swept up at its end."""
     hub = resident.current()
-    if hub is None:
+    if hub is None or not hub.takes_orders:
         return
     close_old_connections()
     try:

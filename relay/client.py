@@ -7,7 +7,6 @@ when the server can replay (`frame` and `resume` extensions).
 import asyncio
 import logging
 import random
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -25,6 +24,7 @@ from relay.client_protocol import (
 from relay.connection import DirectConnection
 from relay.errors import FrameError
 from relay.extension import read_extension
+from relay.tls import client_context
 from relay.wire import Message, ProtocolError, is_control
 
 logger = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ class RelayClient:
         self._on_refused = on_refused
         self._retry_refused_s = retry_refused_s
         self._compression = "deflate" if compression else None
-        secure = url.startswith("wss:")
-        self._tls = ssl.create_default_context(cafile=ca_file) if secure else None
+        self._ca_file = ca_file
         self._rng = rng or random.Random()
         self._asked: dict[str, frozenset[str]] = {}  # of this connection
         self._position: tuple[int, int] | None = None
@@ -100,6 +99,7 @@ class RelayClient:
         self._closing = asyncio.Event()
         self._live = False
         self._subscribed = False
+        self._resuming = False  # asked to, and not answered yet
         self._refusal_logged = False
         self._silent_ticks = 0
         self._have: dict[str, frozenset[str]] = {}  # acknowledged on this connection
@@ -235,7 +235,7 @@ class RelayClient:
                 DirectConnection, on_message=self._take, max_bytes=MAX_MESSAGE_BYTES
             ),  # type: ignore[arg-type]
             max_size=MAX_MESSAGE_BYTES,
-            ssl=self._tls,
+            ssl=client_context(self._ca_file) if self.url.startswith("wss:") else None,
             open_timeout=10,
             close_timeout=1,
             ping_interval=10,
@@ -249,6 +249,10 @@ class RelayClient:
             finally:
                 for task in beside:
                     task.cancel()
+                # started after the connection was lost (a refusal in the first bytes), its pings
+                # would fail with a traceback in the log
+                if connection.keepalive_task is not None:
+                    connection.keepalive_task.cancel()
         raise ConnectionResetError(f"closed: {connection.close_code} {connection.close_reason}")
 
     async def _read(self, connection: ClientConnection) -> None:
@@ -293,6 +297,8 @@ class RelayClient:
             for event in self._protocol.receive(frame):
                 self._handle(event)
             self._wake.set()
+        elif self._resuming:
+            return  # a heartbeat or a clock: it comes again in its place, behind what we missed
         elif "frame" in self.granted:
             try:
                 found = read_extension(frame)
@@ -327,6 +333,7 @@ class RelayClient:
                 self._on_refused(self._have)
 
     def _answered(self) -> None:
+        self._resuming = False
         self._open_requests = max(0, self._open_requests - 1)
         self._open_ticks = 0
 
@@ -344,7 +351,7 @@ class RelayClient:
         self._pending = []
 
     def _leave(self) -> None:
-        self._live, self._protocol, self._asked = False, None, {}
+        self._live, self._protocol, self._asked, self._resuming = False, None, {}, False
         self._open_requests = self._open_ticks = 0
 
     def _request(self) -> None:
@@ -357,7 +364,7 @@ class RelayClient:
         if "resume" not in self.granted:
             resume = None
         if requests := self._protocol.change(self._asked, self.wanted, resume=resume):
-            self._subscribed = False
+            self._subscribed, self._resuming = False, resume is not None
             self._open_requests += requests
         self._asked = dict(self.wanted)
         self._wake.set()

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from relay.symbols import CHANNELS
+from relay.symbols import CHANNELS, NEWS_CHANNELS
 from relay.wire import EXTENSIONS, LocalProtocolError, Message, RemoteProtocolError, is_control
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "ServerSaidError",
     "is_control",
 ]
+
+_CHANNELS = (*CHANNELS, *NEWS_CHANNELS)
 
 
 class ClientState(Enum):
@@ -96,10 +98,10 @@ class ClientProtocol:
     ) -> int:
         """Queue what turns the subscription `have` into `want`; return the number of requests."""
         more = {
-            name: sorted(set(want.get(name, ())) - set(have.get(name, ()))) for name in CHANNELS
+            name: sorted(set(want.get(name, ())) - set(have.get(name, ()))) for name in _CHANNELS
         }
         less = {
-            name: sorted(set(have.get(name, ())) - set(want.get(name, ()))) for name in CHANNELS
+            name: sorted(set(have.get(name, ())) - set(want.get(name, ()))) for name in _CHANNELS
         }
         added = {name: entries for name, entries in more.items() if entries}
         dropped = {name: entries for name, entries in less.items() if entries}
@@ -118,7 +120,7 @@ class ClientProtocol:
         """
         try:
             messages = msgspec.msgpack.decode(frame, type=list[Message])
-        except (msgspec.MsgspecError, ValueError) as exc:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
             raise RemoteProtocolError(f"bad control frame {bytes(frame[:80])!r}") from exc
         return [event for message in messages for event in self._receive(message)]
 
@@ -129,10 +131,7 @@ class ClientProtocol:
         if kind == "error":
             return self._error(message)
         if kind == "subscription":
-            names = {name: message.get(name) for name in CHANNELS}
-            lists = {
-                n: frozenset(v) if isinstance(v, list) else frozenset() for n, v in names.items()
-            }
+            lists = {name: _symbols(message.get(name)) for name in _CHANNELS}
             return [Acknowledged(channels=lists)]
         return [ControlReceived(message=message)]
 
@@ -163,3 +162,9 @@ class ClientProtocol:
         if fatal:
             self.state = ClientState.REFUSED
         return [ServerSaidError(code=number, msg=str(msg)[:200], fatal=fatal)]
+
+
+def _symbols(entries: object) -> frozenset[str]:
+    """Return the symbols of an acknowledged channel; whatever else is in it is nothing."""
+    found = entries if isinstance(entries, list) else []
+    return frozenset(entry for entry in found if isinstance(entry, str))

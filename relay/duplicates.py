@@ -9,6 +9,7 @@ import numpy as np
 
 from relay import frames
 from relay.errors import FrameError
+from relay.symbols import symbol_key
 
 TRADES_MAX = 200_000  # remembered
 _ID = ["key", "key2", "exchange", "tape", "id"]
@@ -20,12 +21,17 @@ class SeenTrades:
 
     Args:
         before: frames that were sent already, oldest first.
+        only: the symbols that matter; None means all.
     """
 
-    def __init__(self, before: Iterable[bytes]) -> None:
+    def __init__(self, before: Iterable[bytes], *, only: Iterable[str] | None = None) -> None:
         parts, count = [], 0
+        # by the first word: a few more than wanted do no harm
+        keys = None if only is None else np.array([symbol_key(one)[0] for one in only], np.uint64)
         for frame in reversed(list(before)):
             rows = frames.trades(frame, frames.scan(frame))[_ID]
+            if keys is not None:
+                rows = rows[np.isin(rows["key"], keys)]
             parts.append(rows)
             count += rows.size
             if count >= TRADES_MAX:

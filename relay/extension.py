@@ -75,6 +75,6 @@ def _read_any(frame: bytes) -> Extension | None:
         found = msgspec.msgpack.decode(elements[0], type=_Element)
     except (msgspec.ValidationError, IndexError):
         return None  # a cancel of a trade has `T: x`, too
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise FrameError(f"bad extension element: {exc}") from exc
     return Extension(found.e, found.o, found.p, found.w) if found.S is None else None

@@ -4,9 +4,8 @@ No sockets here: lines (consumers) hold an outbox and are woken; `relay.server` 
 of the upstream has an offset of its own, also when several are routed together.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -15,18 +14,22 @@ from relay import frames
 from relay.dispatch import Batch, Dispatcher, Room
 from relay.duplicates import SeenTrades
 from relay.json_frames import to_json
+from relay.lines import Line, deliver_extra, ends_of, replay_entries
+from relay.news import NewsRoute, news_in
 from relay.outbox import Outbox
-from relay.protocol import Consumer, ServerProtocol
-from relay.ring import Entry, Ring
+from relay.protocol import ServerProtocol
+from relay.ring import Ring
 from relay.routing import Route
-from relay.symbols import is_symbol
+from relay.symbol_watch import Newest
+from relay.symbols import CHANNELS, covers, is_symbol
 from relay.wire import is_control
 
 RING_BYTES = 128 << 20
 RING_SECONDS = 60.0
 QUEUE_BYTES = 8 << 20
-QUEUE_SECONDS = 5.0
+QUEUE_SECONDS = 4.5  # a consumer that reads nothing is out within five
 FRESH_SECONDS = 2.0  # without a clock upstream, the host's counts this long after a frame
+ANEW_NS = 60_000_000_000  # a clock that goes back further than a step repeated
 REPLAY_BYTES = 256 * 1024
 SEEN_BYTES, SEEN_SECONDS = 16 << 20, 30.0  # for trades that come twice after a reconnect
 LAGGING = (0.5, 0.25)  # seconds waited, share of the queue: from here on a consumer lags
@@ -39,29 +42,8 @@ class _Clock(msgspec.Struct):
     t: int = 0
 
 
+_Marker = Mapping[str, object]
 _decode_clock = msgspec.msgpack.Decoder(list[_Clock]).decode
-
-
-@dataclass(eq=False)
-class Line:
-    """One authenticated or arriving consumer: conversation, route, queue."""
-
-    protocol: ServerProtocol
-    wake: Callable[[], None]
-    outbox: Outbox
-    route: Route = field(default_factory=lambda: Route({}))
-    cursor: int | None = None  # replaying from here; None: live
-    sending_since_s: float | None = None
-    lagging: bool = False
-
-    @property
-    def consumer(self) -> Consumer | None:
-        return self.protocol.consumer
-
-    def waiting_since_s(self) -> float | None:
-        """Process time since which something waits for this consumer to read."""
-        since = [s for s in (self.sending_since_s, self.outbox.oldest_s) if s is not None]
-        return min(since, default=None)
 
 
 class Fanout:
@@ -72,6 +54,8 @@ class Fanout:
         on_union: called with what the upstream must be subscribed to, when that changes.
         always: what it is subscribed to for nobody in particular (a recording).
         on_data: called with well-formed data frames and their time of arrival, UTC ns.
+        on_clock: called with the time of each clock frame before it is passed on, UTC ns.
+        keep: called with what goes into the ring, as `RingFile.append` without the time.
     """
 
     def __init__(
@@ -82,6 +66,8 @@ class Fanout:
         ring: Ring | None = None,
         always: Mapping[str, Iterable[str]] | None = None,
         on_data: Callable[[Sequence[bytes], int], None] | None = None,
+        on_clock: Callable[[int], None] = lambda ts_ns: None,
+        keep: Callable[[bytes, np.ndarray, int, int, str], None] | None = None,
     ) -> None:
         self.epoch = epoch
         self.ring = ring or Ring(max_bytes=RING_BYTES, max_seconds=RING_SECONDS)
@@ -90,6 +76,10 @@ class Fanout:
         self.upstream_has_clock = False
         self._on_union = on_union
         self._on_data = on_data
+        self._on_clock = on_clock
+        self._keep = keep
+        self._newest = Newest(())
+        self._gaps: deque[int] = deque()  # offsets of the gap markers in the ring
         self._always = {name: frozenset(entries) for name, entries in (always or {}).items()}
         self._room = Room()
         self._seen: SeenTrades | None = None
@@ -101,6 +91,10 @@ class Fanout:
         self._prune_at_s: float | None = None
         self._watermark_ns = 0
         self._last_frame_s = float("-inf")
+        for entry in self.ring.entries():  # of a process before us
+            self._watermark_ns = max(self._watermark_ns, entry.watermark_ns)
+            if entry.extension == "gap":
+                self._gaps.append(entry.offset)
 
     def start(self) -> None:
         """Ask for what is always wanted."""
@@ -138,6 +132,7 @@ class Fanout:
     ) -> None:
         """Use a changed subscription from the next frame on, or from the one resumed at."""
         line.route = Route(channels)
+        line.news = NewsRoute(channels.get("news", ()))
         self._dispatcher = None
         if resume is not None:
             self._resume(line, *resume)
@@ -147,10 +142,13 @@ class Fanout:
     def _resume(self, line: Line, epoch: int, offset: int) -> None:
         first, following = self.ring.first_offset, self.ring.next_offset
         same = epoch == self.epoch
-        recovered = same and first <= offset <= following
+        # who cannot be shown a gap among the data is told of it here
+        hidden = "gap" not in line.protocol.extensions and self._gap_since(offset)
+        kept = same and first <= offset <= following
+        recovered = kept and not hidden
         # what another run of the relay gave came before all that this one has
         rest = first if not same or offset < first else following
-        start = offset if recovered else rest
+        start = offset if kept else rest
         state = "RECOVERED" if recovered else "GAP"
         until = following if recovered else start
         reply = {"T": "resume", "state": state, "from": offset, "to": until, "e": self.epoch}
@@ -158,6 +156,11 @@ class Fanout:
         line.cursor = start if start < following else None
         line.outbox.rewind(start - 1)
         self.counters[f"resume_{state.lower()}"] += 1
+
+    def _gap_since(self, offset: int) -> bool:
+        while self._gaps and self._gaps[0] < self.ring.first_offset:
+            self._gaps.popleft()
+        return bool(self._gaps) and self._gaps[-1] >= offset
 
     def flush_control(self, line: Line, *, now_s: float) -> None:
         """Queue what the conversation wants to say, behind the data already queued."""
@@ -194,10 +197,14 @@ class Fanout:
         first_offset = self.ring.next_offset
         for frame in good:
             self.ring.append(frame, added_s=now_s, watermark_ns=watermark_ns)
+        if self._keep is not None:
+            self._keep(data, ends, first_offset, watermark_ns, "")
         if self._on_data is not None:
             self._on_data(good, now_ns)
         self.counters["frames"] += len(good)
         self.counters["messages"] += spans.size
+        if self._newest:
+            self._newest.note(spans)
         batch = Batch(data, spans, ends, first_offset, watermark_ns)
         dispatcher = self._dispatcher or self._compiled()
         live = self._live
@@ -216,19 +223,21 @@ class Fanout:
 
     def _scanned(self, run: list[bytes]) -> tuple[list[bytes], bytes, np.ndarray, np.ndarray]:
         """Return the well-formed frames, their joined bytes, where each ends, and all spans."""
-        data, ends = b"".join(run), _ends(run)
+        data, ends = b"".join(run), ends_of(run)
         try:
             return run, data, ends, self._room.scan(data, ends)
         except frames.FrameError:
             good = [frame for frame in run if _is_frame(frame)]
             self.counters["malformed"] += len(run) - len(good)
-            data, ends = b"".join(good), _ends(good)
+            data, ends = b"".join(good), ends_of(good)
             return good, data, ends, self._room.scan(data, ends)
 
     def _clock(self, frame: bytes, clock_ns: int, now_s: float) -> None:
         self._last_frame_s = now_s
+        self._on_clock(clock_ns)
         if self.upstream_has_clock:
-            self._watermark_ns = max(self._watermark_ns, clock_ns)
+            anew = clock_ns < self._watermark_ns - ANEW_NS  # another tape, or this one once more
+            self._watermark_ns = clock_ns if anew else max(self._watermark_ns, clock_ns)
         self.counters["clocks"] += 1
         self._to_askers(frame, "clock", now_s)
 
@@ -236,15 +245,80 @@ class Fanout:
         """Tell, in its place among the data, that prints of [from_ns, to_ns) may be missing."""
         marker = {"T": "gap", "from": from_ns, "to": to_ns, "reason": reason}
         self.counters["gaps"] += 1
-        self._to_askers(msgspec.msgpack.encode([marker]), "gap", now_s)
+        self.mark(marker, "gap", now_s=now_s)
+
+    def backfill(self, frame: bytes, *, now_s: float) -> None:
+        """Give fetched trades to those who asked for `backfill`, by their trades subscription."""
+        self.counters["backfilled"] += frames.scan(frame).size
+        self._to_askers(frame, "backfill", now_s)
+
+    def mark(self, marker: _Marker, extension: str, *, now_s: float) -> None:
+        """Put a marker among the data, for those who asked for the extension."""
+        self._to_askers(msgspec.msgpack.encode([marker]), extension, now_s)
 
     def _to_askers(self, frame: bytes, extension: str, now_s: float) -> None:
         entry = self.ring.append(
             frame, added_s=now_s, watermark_ns=self._watermark_ns, extension=extension
         )
+        if extension == "gap":
+            self._gaps.append(entry.offset)
+        if self._keep is not None:
+            self._keep(frame, ends_of([frame]), entry.offset, entry.watermark_ns, extension)
         for line in self.lines:
             if line.cursor is None:
-                _deliver_marker(line, entry, now_s)
+                deliver_extra(line, entry, now_s)
+
+    def news(self, frame: bytes, *, now_s: float) -> None:
+        """Give news to who wants them; they are not kept for replays.
+
+        A frame that is none is counted and dropped.
+        """
+        try:
+            found = list(news_in(frame))
+        except ValueError:
+            self.counters["malformed_news"] += 1
+            return
+        self.counters["news"] += len(found)
+        for line in self.lines:
+            for body, symbols in found if line.news else ():
+                if line.news.wants(symbols):
+                    line.outbox.put_news(body, now_s=now_s)
+                    line.wake()
+
+    def watched(self) -> frozenset[str]:
+        """Return the symbols that consumers with `backfill` watch.
+
+        These they name one by one, in any channel (quotes: a candidate, an open position), and
+        have the trades of, be it by a pattern.
+        """
+        return frozenset(
+            entry
+            for line in self.lines
+            if "backfill" in line.protocol.extensions
+            for entry in _watched_by(line.protocol.subscription.channels)
+        )
+
+    def named(self) -> frozenset[str]:
+        """Return the symbols that shards and hubs name one by one, and whose trades we have."""
+        trades = self._union.get("trades", ())
+        every = "*" in trades
+        return frozenset(
+            entry
+            for line in self.lines
+            if line.consumer is not None and line.consumer.role in ("shard", "hub")
+            for channel in ("trades", "quotes")
+            for entry in line.protocol.subscription.channels.get(channel, ())
+            if entry != "*" and is_symbol(entry) and (every or entry in trades)
+        )
+
+    def note_symbols(self, symbols: Sequence[str]) -> None:
+        """Note from now on when each of these trades; what is known of them stays."""
+        if set(symbols) != self._newest.times().keys():
+            self._newest = Newest(symbols, self._newest)
+
+    def newest_times(self) -> dict[str, int]:
+        """Return when each noted symbol traded last, UTC ns, 0 for not yet."""
+        return self._newest.times()
 
     def reconnected(self, *, now_s: float) -> None:
         """The upstream is a new connection: for a while, drop trades that were sent before."""
@@ -260,6 +334,11 @@ class Fanout:
         self.counters["duplicates"] += sum(count for _, count in fresh)
         return [frame for frame, _ in fresh]
 
+    @property
+    def market_ns(self) -> int:
+        """The watermark as it was told last, UTC ns; 0 before the first frame."""
+        return self._watermark_ns
+
     def watermark(self, *, now_s: float, now_ns: int) -> int:
         """Return the market time before which no more prints are expected, UTC ns."""
         if not self.upstream_has_clock and now_s - self._last_frame_s <= FRESH_SECONDS:
@@ -273,23 +352,12 @@ class Fanout:
                 entries = self.ring.since(line.cursor, max_bytes=REPLAY_BYTES)
             except LookupError:
                 return False
-            self._replay_entries(line, entries, now_s)
+            replay_entries(line, entries, now_s)
             following = line.cursor + len(entries)
             line.cursor = following if following < self.ring.next_offset else None
             if line.cursor is None:
                 self._dispatcher = None
         return True
-
-    def _replay_entries(self, line: Line, entries: Sequence[Entry], now_s: float) -> None:
-        run: list[Entry] = []
-        for entry in entries:
-            if not entry.extension:
-                run.append(entry)
-                continue
-            _replay_run(line, run, now_s)
-            run = []
-            _deliver_marker(line, entry, now_s)
-        _replay_run(line, run, now_s)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -305,6 +373,12 @@ class Fanout:
         if self._prune_at_s is not None and now_s >= self._prune_at_s:
             self._prune_at_s = None
             self._set_union(self._wanted())
+
+    def wanted(self) -> dict[str, int | str]:
+        """Return what the upstream must send, per channel: how many symbols, or `*`."""
+        return {
+            name: "*" if "*" in entries else len(entries) for name, entries in self._union.items()
+        }
 
     def slow_lines(self, *, now_s: float) -> list[Line]:
         """Return the consumers whose queue is too long, in bytes or in time."""
@@ -329,6 +403,7 @@ class Fanout:
             beyond = {
                 name: {entry for entry in entries if not _is_held(entry, held.get(name))}
                 for name, entries in line.protocol.subscription.channels.items()
+                if name in CHANNELS
             }
             if any(beyond.values()):
                 line.protocol.withdraw(beyond, 405)
@@ -368,6 +443,12 @@ def _is_held(entry: str, held: frozenset[str] | None) -> bool:
     return held is not None and ("*" in held or entry in held)
 
 
+def _watched_by(channels: Mapping[str, frozenset[str]]) -> Iterable[str]:
+    trades = channels["trades"]
+    named = {entry for entries in channels.values() for entry in entries if is_symbol(entry)}
+    return (one for one in named - {"*"} if trades and covers(trades, one))
+
+
 def _upstream_entries(entries: Iterable[str]) -> list[str]:
     """Return plain symbols, or `*` as soon as one entry is more than a symbol."""
     found = set(entries)
@@ -379,7 +460,7 @@ def _upstream_entries(entries: Iterable[str]) -> list[str]:
 def _clock_of(frame: bytes) -> int | None:
     try:
         (message,) = _decode_clock(frame)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return message.t if message.T == "clock" else None
 
@@ -390,32 +471,6 @@ def _is_frame(frame: bytes) -> bool:
     except frames.FrameError:
         return False
     return True
-
-
-def _ends(good: Sequence[bytes]) -> np.ndarray:
-    return np.cumsum([len(frame) for frame in good], dtype=np.int64)
-
-
-def _deliver_marker(line: Line, entry: Entry, now_s: float) -> None:
-    if entry.extension in line.protocol.extensions:
-        line.outbox.put_clock(
-            entry.frame[1:], offset=entry.offset, watermark_ns=entry.watermark_ns, now_s=now_s
-        )
-        line.wake()
-
-
-def _replay_run(line: Line, run: Sequence[Entry], now_s: float) -> None:
-    if not run or not line.route:
-        return
-    good = [entry.frame for entry in run]
-    data = b"".join(good)
-    batch = Batch(data, frames.scan(data), _ends(good), run[0].offset, run[-1].watermark_ns)
-    for piece in Dispatcher([line.route]).deal(batch, Room()):
-        line.outbox.put_data(
-            piece.messages, piece.body, offset=piece.offset, watermark_ns=batch.watermark_ns,
-            now_s=now_s,
-        )  # fmt: skip
-        line.wake()
 
 
 def _is_slow(line: Line, now_s: float) -> bool:

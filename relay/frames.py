@@ -209,3 +209,4 @@ def warm() -> None:
     slots, starts = np.full(256, -1, np.int64), np.zeros(1, np.int64)
     word = np.zeros(0, np.uint64)
     kernels.route_mask(spans, slots, starts, word, word, word, word, np.empty(2, np.bool_))
+    kernels.newest_times(spans, TRADE, word, word, np.zeros(0, np.int64))

@@ -411,3 +411,25 @@ def route_mask(spans, slots, starts, low, low2, high, high2, out):
                 last = middle
         at = first - 1
         out[i] = at >= starts[slot] and (key < high[at] or (key == high[at] and key2 < high2[at]))
+
+
+@_kernel
+def newest_times(spans, kind, keys, keys2, times):
+    """Raise `times[i]` to the newest time of a message of this kind with the i-th symbol.
+
+    Args: keys, keys2: the symbols' words, ascending; times: int64, one for each.
+    """
+    for i in range(spans.size):
+        if spans[i]["kind"] != kind:
+            continue
+        key, key2 = spans[i]["key"], spans[i]["key2"]
+        low, high = 0, keys.size
+        while low < high:
+            middle = (low + high) // 2
+            before = keys[middle] < key or (keys[middle] == key and keys2[middle] < key2)
+            if before:
+                low = middle + 1
+            else:
+                high = middle
+        if low < keys.size and keys[low] == key and keys2[low] == key2:
+            times[low] = max(times[low], spans[i]["ts_ns"])

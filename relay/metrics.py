@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from relay.fanout import Fanout, Line
+from relay.fanout import Fanout
+from relay.lines import Line
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("closed", "connecting", "open", "lost", "refused")
@@ -13,6 +14,13 @@ COUNTERS = {
     "malformed": "upstream frames dropped because they were not frames",
     "duplicates": "trades dropped after a reconnect because they were sent before",
     "gaps": "gap markers sent",
+    "backfilled": "trades fetched over REST after a gap",
+    "backfill_complete": "gaps that were filled",
+    "backfill_partial": "gaps that were filled in part",
+    "backfill_failed": "gaps that could not be filled",
+    "symbols_mute": "times a watched symbol was mute while the venue had newer trades of it",
+    "news": "news messages",
+    "malformed_news": "frames of the news stream dropped because they were not frames",
     "lagging": "times a consumer began to lag",
     "cut": "consumers put out: too slow, or their key revoked",
     "refused": "connections turned away before they were authenticated",

@@ -57,14 +57,30 @@ class Outbox:
         return self._items[0].added_s if self._items else None
 
     def put_data(
+        self,
+        count: int,
+        body: bytes,
+        *,
+        offset: int,
+        watermark_ns: int,
+        now_s: float,
+        alone: bool = False,
+    ) -> None:
+        """Queue `count` encoded messages; everything up to `offset` is then told.
+
+        Args: alone: they are not joined with others into one frame.
+        """
+        self._put(_Item(count, body, offset, watermark_ns, now_s, alone=alone))
+
+    def put_alone(
         self, count: int, body: bytes, *, offset: int, watermark_ns: int, now_s: float
     ) -> None:
-        """Queue `count` encoded messages; everything up to `offset` is then told."""
-        self._put(_Item(count, body, offset, watermark_ns, now_s, alone=False))
+        """Queue messages that travel in a frame of their own: a clock, a marker."""
+        self._put(_Item(count, body, offset, watermark_ns, now_s, alone=True))
 
-    def put_clock(self, element: bytes, *, offset: int, watermark_ns: int, now_s: float) -> None:
-        """Queue one clock message; it travels alone."""
-        self._put(_Item(1, element, offset, watermark_ns, now_s, alone=True))
+    def put_news(self, body: bytes, *, now_s: float) -> None:
+        """Queue one news message; it has no place among the offsets."""
+        self._put(_Item(1, body, self.queued_offset, 0, now_s, alone=True))
 
     def put_heartbeat(self, *, offset: int, watermark_ns: int, now_s: float) -> None:
         """Queue a bare extension element, for consumers that have it."""

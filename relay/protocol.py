@@ -1,15 +1,15 @@
 """The server's side of the stream's control conversation, without a connection (sans-I/O).
 
-Alpaca's v2 stock stream, plus the extensions `prefix`, `frame`, `clock` and `resume` for clients
-that ask for them in their `auth` message. Feed received messages in, send `frames_to_send()` out.
-Data frames do not pass through here: they are bytes all the way. The client's side is in
-`relay.client_protocol`.
+Alpaca's v2 stock stream (and, with other channels, its news), plus the extensions of
+`relay.wire.EXTENSIONS` for clients that ask for them in their `auth` message. Feed received
+messages in, send `frames_to_send()` out. Data frames do not pass through here: they are bytes all
+the way. The client's side is in `relay.client_protocol`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from relay.symbols import covers
+from relay.symbols import CHANNELS, NEWS_CHANNELS, covers
 from relay.wire import (
     CLOSE_POLICY,
     CLOSE_REVOKED,
@@ -106,12 +106,13 @@ class ServerProtocol:
         authenticate: Callable[[str, str], Consumer | None],
         *,
         extensions_offered: Iterable[str] = (),
+        channels_offered: Iterable[str] = tuple(CHANNELS),
         upstream_control: bool = False,
     ) -> None:
         self.codec = codec
         self.consumer: Consumer | None = None
         self.extensions: frozenset[str] = frozenset()
-        self.subscription = Subscription()
+        self.subscription = Subscription(channels_offered)
         self.closed = False
         self._authenticate = authenticate
         self._offered = frozenset(extensions_offered)
@@ -150,9 +151,9 @@ class ServerProtocol:
         """The client did not authenticate in time."""
         return [] if self.consumer or self.closed else self._fail(404)
 
-    def refuse(self, code: int) -> list[ServerEvent]:
+    def refuse(self, code: int, close: int = CLOSE_POLICY) -> list[ServerEvent]:
         """Turn the client away: one error, then the end."""
-        return self._fail(code)
+        return self._fail(code, close)
 
     def withdraw(self, channels: Mapping[str, Iterable[str]], code: int) -> None:
         """Take entries away that were acknowledged before, saying why."""
@@ -189,19 +190,23 @@ class ServerProtocol:
         if asked is not None:
             granted = [name for name in EXTENSIONS if name in self._offered and name in asked]
             self.extensions = frozenset(granted)
+            if "news" in granted:
+                self.subscription.offer(NEWS_CHANNELS)
             reply["extensions"] = granted
         self.send(reply)
         return [Authenticated(consumer=self.consumer, extensions=self.extensions)]
 
-    def _fail(self, code: int) -> list[ServerEvent]:
+    def _fail(self, code: int, close: int = CLOSE_POLICY) -> list[ServerEvent]:
         self.send_error(code)
         self.closed = True
-        return [CloseConnection(code=CLOSE_POLICY, reason=ERRORS[code])]
+        return [CloseConnection(code=close, reason=ERRORS[code])]
 
     def _change(self, message: Message, *, subscribe: bool) -> list[ServerEvent]:
         if self.consumer is None:
             raise RequestRefused(401)
-        channels = requested_channels(message, patterns="prefix" in self.extensions)
+        patterns = "prefix" in self.extensions
+        names = self.subscription.channels
+        channels = requested_channels(message, patterns=patterns, names=names)
         if subscribe and not self._within(channels):
             raise RequestRefused(411)
         resume = self._resume(message) if subscribe else None

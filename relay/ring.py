@@ -1,12 +1,13 @@
 """The last frames of the upstream, bounded by bytes and by age, for consumers that come back."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Entry(NamedTuple):
     """One upstream frame. `added_s` is process time; data has no `extension`.
 
-    Anything else is for those only who asked for the extension of this name: clock or gap.
+    Anything else is for those only who asked for the extension of this name: clock, gap, backfill.
     """
 
     offset: int
@@ -50,6 +51,10 @@ class Ring:
         oldest = self._entries[self.first_offset]
         return self.size_bytes > self._max_bytes or now_s - oldest.added_s > self._max_seconds
 
+    def entries(self) -> Iterable[Entry]:
+        """Return all of them, oldest first."""
+        return self._entries.values()
+
     def since(self, offset: int, *, max_bytes: int) -> list[Entry]:
         """Return entries from `offset` on, at least one and about `max_bytes` when there are any.
 
@@ -67,13 +72,13 @@ class Ring:
             offset += 1
         return found
 
-    def newest(self, *, max_bytes: int) -> list[bytes]:
-        """Return the last data frames, oldest first, about `max_bytes` of them."""
+    def newest(self, *, max_bytes: int, extensions: tuple[str, ...] = ("",)) -> list[bytes]:
+        """Return the last frames of these extensions, oldest first, about `max_bytes` of them."""
         found: list[bytes] = []
         size, offset = 0, self.next_offset - 1
         while offset >= self.first_offset and size < max_bytes:
             entry = self._entries[offset]
-            if not entry.extension:
+            if entry.extension in extensions:
                 found.append(entry.frame)
                 size += len(entry.frame)
             offset -= 1

@@ -12,7 +12,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from relay.data_frames import BINARY, TEXT, frame_header
-from relay.fanout import Fanout, Line
+from relay.fanout import Fanout
+from relay.lines import Line
 
 WRITE_LIMIT = (512 * 1024, 128 * 1024)  # the transport's buffer: full from, free again below
 

@@ -8,17 +8,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from relay.fanout import Fanout, Line
+from relay.backfill import Backfiller
+from relay.fanout import Fanout
 from relay.gate import Bucket, Gate
 from relay.guard import GuardedConnection
+from relay.kept_ring import KeptRing
 from relay.keys import KeyStore
+from relay.lines import Line
+from relay.market_rest import HttpMarketRest, MarketRest, rest_url
 from relay.metrics import CONTENT_TYPE, metrics_text
+from relay.news import NEWS_PATH
+from relay.news_link import NewsLink, news_url
+from relay.prober import Prober
 from relay.protocol import (
     CLOSE_REVOKED,
     CLOSE_SLOW,
@@ -32,9 +40,16 @@ from relay.protocol import (
 )
 from relay.recorder import Recorder
 from relay.seats import WRITE_LIMIT, Seat
-from relay.symbols import CHANNELS
+from relay.symbols import CHANNELS, NEWS_CHANNELS
 from relay.upstream import LOOPBACK, Upstream
-from relay.wire import CLOSE_CHATTY, EXTENSIONS, MAX_INBOUND_BYTES
+from relay.wire import (
+    CLOSE_CHATTY,
+    CLOSE_INTERNAL,
+    EXTENSIONS,
+    MAX_INBOUND_BYTES,
+    handshake_credentials,
+    is_control,
+)
 
 logger = logging.getLogger(__name__)
 AUTH_TIMEOUT_S = 10.0
@@ -53,6 +68,11 @@ class RelayServer:
         upstream_keys: open by ourselves with these; None waits for the hub's.
         port: 0 takes a free one.
         recorder: gets every data frame; then every symbol of `record_channels` is subscribed.
+        data_url: the venue's data API (scheme and host), for gaps; None: as the stream's address
+            says, "": none.
+        with_news: hold the venue's news stream, too, when somebody wants news.
+        ca_file: for wss and https upstream, certificates to trust instead of the system's.
+        kept: where the ring outlives this process; what it holds is taken up.
     """
 
     def __init__(
@@ -66,16 +86,24 @@ class RelayServer:
         tls: ssl.SSLContext | None = None,
         recorder: Recorder | None = None,
         record_channels: Iterable[str] = tuple(CHANNELS),
+        data_url: str | None = None,
+        with_news: bool = True,
+        ca_file: str | None = None,
+        kept: KeptRing | None = None,
     ) -> None:
         self.feed = urlsplit(upstream_url).path.rstrip("/").rpartition("/")[2] or "sip"
         self.host, self.port = host, port
         self.keys = KeyStore(home)
         self._recorder = recorder
+        self._kept = kept
         self.fanout = Fanout(
-            epoch=time.time_ns() // 1000,
+            epoch=kept.epoch if kept else time.time_ns() // 1000,
+            ring=kept.ring if kept else None,
+            keep=kept.append if kept else None,
             on_union=self._on_union,
             always=dict.fromkeys(record_channels, ("*",)) if recorder else None,
             on_data=self._record if recorder else None,
+            on_clock=lambda ts_ns: self.upstream.clock(ts_ns),
         )
         self.upstream = Upstream(
             upstream_url,
@@ -83,7 +111,21 @@ class RelayServer:
             on_state=self._on_upstream_state,
             on_gap=self._on_gap,
             on_refused=self._on_union_refused,
+            market_ns=self._market_ns,
+            ca_file=ca_file,
         )
+        self.news = NewsLink(
+            news_url(upstream_url) if with_news else None, on_frame=self._on_news, ca_file=ca_file
+        )
+        if kept and kept.alive_ns:
+            self.upstream.was_before(kept.alive_ns, self.fanout.market_ns)
+        self._data_url = rest_url(upstream_url) if data_url is None else data_url
+        self._ca_file = ca_file
+        self._backfiller = Backfiller(self.fanout, self._market_rest)
+        self.prober = Prober(
+            self.fanout, self._market_rest, self._backfiller,
+            active=lambda: self.upstream.expects_data(), tell=self._tell_hubs,
+        )  # fmt: skip
         self._upstream_keys = upstream_keys
         self._tls = tls
         self._gate = Gate()
@@ -124,10 +166,13 @@ class RelayServer:
             self._open_by_ourselves()
         self._start(self._tick())
         self._start(self._watch_keys())
+        self._start(self._backfiller.run())
+        self._start(self.prober.run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.upstream.close()
+        await self.news.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -136,11 +181,14 @@ class RelayServer:
             await self._server.wait_closed()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
+        if self._kept is not None:
+            self._kept.close()
 
     def status(self) -> dict[str, object]:
         """Return counters for people and programs; nothing secret."""
         return {
             "upstream": self.upstream.message()["state"],
+            "news_upstream": self.news.state,
             "consumers": len(self.fanout.lines),
             "offset": self.fanout.ring.next_offset - 1,
             "ring_bytes": self.fanout.ring.size_bytes,
@@ -152,10 +200,9 @@ class RelayServer:
     def status_message(self) -> dict[str, object]:
         """Return the same for a hub, with every consumer."""
         now_s = time.monotonic()
-        consumers = [
-            _consumer_state(line, now_s) for line in self.fanout.lines if line.consumer is not None
-        ]
+        consumers = [line.state(now_s) for line in self.fanout.lines if line.consumer is not None]
         told = {**self.status(), "upstream": self.upstream.message(), "consumers": consumers}
+        told |= {"wanted": self.fanout.wanted(), "mute": self.prober.watch.mute}
         return {"T": "status", **told}
 
     # --- consumers -------------------------------------------------------------------------------
@@ -166,7 +213,7 @@ class RelayServer:
             return socket.respond(HTTPStatus.FORBIDDEN, "no browsers here\n")
         if path == "/metrics":
             return self._metrics(socket)
-        if path.rstrip("/").replace("//", "/") == f"/v2/{self.feed}":
+        if path.rstrip("/").replace("//", "/") in (f"/v2/{self.feed}", NEWS_PATH):
             return None
         return socket.respond(HTTPStatus.NOT_FOUND, f"this relay serves /v2/{self.feed}\n")
 
@@ -192,18 +239,26 @@ class RelayServer:
         self.fanout.counters["refused"] += 1
 
     async def _serve_consumer(self, socket: ServerConnection) -> None:
-        headers = socket.request.headers if socket.request else {}
-        codec = "msgpack" if "msgpack" in headers.get("Content-Type", "") else "json"
+        request = cast(Request, socket.request)  # the handshake is done
+        packed = any("msgpack" in kind for kind in request.headers.get_all("Content-Type"))
+        codec, news = "msgpack" if packed else "json", NEWS_PATH in request.path
         protocol = ServerProtocol(
-            codec, self.keys.authenticate, extensions_offered=EXTENSIONS, upstream_control=True
+            codec,
+            self.keys.authenticate,
+            extensions_offered=() if news else EXTENSIONS,
+            channels_offered=NEWS_CHANNELS if news else CHANNELS,
+            upstream_control=not news,
         )
         seat = Seat(self.fanout, socket, self._cut)
         line = seat.line = self.fanout.add(protocol, lambda: self._wake(seat))
         self._sockets[id(line)] = socket
         try:
-            await self._converse(line, socket, headers.get("APCA-API-KEY-ID"), headers)
+            await self._converse(line, socket, handshake_credentials(request.headers.raw_items()))
         except ConnectionClosed:
             pass
+        except Exception:  # a defect of ours: this consumer is told, the others are served
+            logger.exception("a conversation failed")
+            await self._handle(line, socket, line.protocol.refuse(500, CLOSE_INTERNAL))
         finally:
             self.fanout.remove(line, now_s=time.monotonic())
             self._sockets.pop(id(line), None)
@@ -223,14 +278,13 @@ class RelayServer:
             seat.flush()
 
     async def _converse(
-        self, line: Line, socket: ServerConnection, key: str | None, headers: object
+        self, line: Line, socket: ServerConnection, credentials: tuple[str, str] | None
     ) -> None:
         await self._say(socket, line.protocol.frames_to_send())  # the welcome, at once
         if len(self.fanout.lines) > CONNECTIONS_MAX:
             return await self._handle(line, socket, line.protocol.refuse(406))
-        if key is not None:
-            secret = headers.get("APCA-API-SECRET-KEY", "")  # type: ignore[attr-defined]
-            await self._handle(line, socket, line.protocol.authenticate_headers(key, secret))
+        if credentials is not None:
+            await self._handle(line, socket, line.protocol.authenticate_headers(*credentials))
         try:
             async with asyncio.timeout(AUTH_TIMEOUT_S):
                 while line.consumer is None and not line.protocol.closed:
@@ -260,7 +314,7 @@ class RelayServer:
                 self._open_by_ourselves()
             elif isinstance(event, UpstreamRequested):
                 if event.command == "open":
-                    self.upstream.open(event.key, event.secret)
+                    self._open(event.key, event.secret)
                 line.protocol.send(self.upstream.message())
             elif isinstance(event, StatusRequested):
                 line.protocol.send(self.status_message())
@@ -309,11 +363,35 @@ class RelayServer:
     # --- upstream --------------------------------------------------------------------------------
 
     def _on_union(self, union: dict[str, list[str]]) -> None:
-        self.upstream.want(union)
+        self.news.want(union.get("news", ()))
+        self.upstream.want({name: union[name] for name in CHANNELS if name in union})
 
     def _open_by_ourselves(self) -> None:
         if self._upstream_keys is not None and not self.upstream.opened:
-            self.upstream.open(*self._upstream_keys)
+            self._open(*self._upstream_keys)
+
+    def _open(self, key: str, secret: str) -> None:
+        self.upstream.open(key, secret)
+        self.news.open(key, secret)
+
+    def _market_rest(self) -> MarketRest | None:
+        if not self._data_url or self.upstream.keys is None:
+            return None
+        return HttpMarketRest(
+            self._data_url, *self.upstream.keys, feed=self.feed, ca_file=self._ca_file
+        )
+
+    def _market_ns(self) -> int:
+        """Return how far the market has come with all that has arrived."""
+        if self._inbound:
+            self._route()
+        return self.fanout.market_ns
+
+    def _on_news(self, frame: bytes) -> None:
+        if not is_control(frame):
+            self.fanout.news(frame, now_s=time.monotonic())
+            self._record([frame], time.time_ns())
+            self._flush()
 
     def _on_upstream_frame(self, frame: bytes) -> None:
         """Collect what arrives in one turn of the loop; it is routed together."""
@@ -337,6 +415,7 @@ class RelayServer:
         facts = {"reason": reason, "missing_ms": (to_ns - from_ns) // 1_000_000}
         logger.warning("upstream gap", extra=facts)
         self.fanout.gap(from_ns, to_ns, reason, now_s=time.monotonic())
+        self._backfiller.gap(from_ns, to_ns)
 
     def _on_union_refused(self, held: Mapping[str, frozenset[str]]) -> None:
         logger.error("the venue refused the subscription", extra={"code": 405})
@@ -348,7 +427,7 @@ class RelayServer:
             self._route()
         message = self.upstream.message()
         self.fanout.upstream_has_clock = bool(message["clock"])
-        if message["state"] == "open" and self._heard_s is not None:
+        if message["state"] == "open" and self.fanout.ring.size_bytes:
             self.fanout.reconnected(now_s=time.monotonic())
         self._tell_hubs(message)
 
@@ -360,7 +439,7 @@ class RelayServer:
 
     def _note_lagging(self, line: Line, now_s: float) -> None:
         """Tell the hubs, and the consumer where it would understand."""
-        found = _consumer_state(line, now_s)
+        found = line.state(now_s)
         logger.warning("consumer lags" if line.lagging else "consumer keeps up again", extra=found)
         self._tell_hubs({"T": "consumer", **found})
         if "frame" in line.protocol.extensions:
@@ -380,6 +459,8 @@ class RelayServer:
             now_s = time.monotonic()
             self._loop_lag_s = max(now_s - due_s, 0.95 * self._loop_lag_s)  # fades in some seconds
             self.fanout.heartbeat(now_s=now_s, now_ns=time.time_ns())
+            if self._kept is not None and self.upstream.state == "open":
+                self._kept.alive(time.time_ns())
             for line in self.fanout.slow_lines(now_s=now_s):
                 self._cut(line)
             for line in self.fanout.lagging_changes(now_s=now_s):
@@ -405,18 +486,6 @@ class RelayServer:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("relay task failed", exc_info=task.exception())
-
-
-def _consumer_state(line: Line, now_s: float) -> dict[str, object]:
-    consumer, since_s = line.consumer, line.waiting_since_s()
-    return {
-        "id": consumer.id if consumer else "",
-        "role": consumer.role if consumer else "",
-        "label": consumer.name if consumer else "",
-        "state": "lagging" if line.lagging else "ok",
-        "queued_bytes": line.outbox.size_bytes,
-        "wait_ms": round(1000 * (now_s - since_s)) if since_s is not None else 0,
-    }
 
 
 async def run_relay(

@@ -20,6 +20,8 @@ CHANNELS = {
     "lulds": "l",
     "imbalances": "i",
 }
+#: News have an endpoint of their own, with this channel and no other.
+NEWS_CHANNELS = ("news",)
 _SYMBOL = re.compile(r"[A-Za-z0-9./\-_]{1,16}")
 _PREFIX = re.compile(r"[A-Za-z0-9./\-_]{1,15}\*")
 _RANGE = re.compile(r"\[([A-Za-z0-9./\-_]{0,16}),([A-Za-z0-9./\-_]{0,16})\)")

@@ -1,5 +1,7 @@
 """What both sides of the stream share: control frames, error codes, subscriptions."""
 
+import base64
+import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ import msgspec
 from relay.symbols import CHANNELS, is_pattern, is_symbol
 
 MAX_INBOUND_BYTES = 64 * 1024
-EXTENSIONS = ("frame", "prefix", "clock", "resume", "gap")
+EXTENSIONS = ("frame", "prefix", "clock", "resume", "gap", "backfill", "news")
 MAX_EXTENSION_INT = 1 << 53
 ERRORS = {
     400: "invalid syntax",
@@ -26,6 +28,7 @@ ERRORS = {
     500: "internal error",
 }
 CLOSE_POLICY, CLOSE_SLOW, CLOSE_REVOKED, CLOSE_CHATTY = 1008, 4408, 4401, 4429
+CLOSE_INTERNAL = 1011
 Message = dict[str, object]
 Wire = str | bytes
 
@@ -87,11 +90,36 @@ def is_control(frame: bytes) -> bool:
     )
 
 
+def handshake_credentials(headers: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the key and secret that a handshake's headers bring, None without any.
+
+    The venue's own pair, or `Authorization: Basic`. A bearer token is nobody's key here: it comes
+    back with an empty key, and is refused as any wrong one.
+    """
+    known = {name.lower(): value for name, value in headers}
+    if "apca-api-key-id" in known:
+        return known["apca-api-key-id"], known.get("apca-api-secret-key", "")
+    scheme, _, value = known.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    if scheme.lower() != "basic":
+        return "", value
+    try:
+        key, _, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return key, secret
+
+
 class Subscription:
     """What one client is subscribed to, per channel: symbols, `*`, patterns."""
 
-    def __init__(self) -> None:
-        self._entries: dict[str, set[str]] = {name: set() for name in CHANNELS}
+    def __init__(self, names: Iterable[str] = tuple(CHANNELS)) -> None:
+        self._entries: dict[str, set[str]] = {name: set() for name in names}
+
+    def offer(self, names: Iterable[str]) -> None:
+        """Take more channels in, those of an extension."""
+        self._entries |= {name: set() for name in names}
 
     @property
     def channels(self) -> dict[str, frozenset[str]]:
@@ -108,13 +136,20 @@ class Subscription:
     def acknowledgment(self) -> Message:
         """Return the complete state, empty channels included, as the venue acknowledges."""
         lists = {name: sorted(entries) for name, entries in self._entries.items()}
+        if "trades" not in lists:
+            return {"T": "subscription", **lists}
         follow = {"corrections": lists["trades"], "cancelErrors": lists["trades"]}
         return {"T": "subscription", **lists, **follow}
 
 
-def requested_channels(message: Message, *, patterns: bool) -> dict[str, list[str]]:
+def requested_channels(
+    message: Message, *, patterns: bool, names: Iterable[str] = tuple(CHANNELS)
+) -> dict[str, list[str]]:
     """Return the entries per channel of a (un)subscribe; nulls and empty lists are nothing.
 
+    Args:
+        patterns: whether prefixes and ranges may be asked for.
+        names: the channels that there are.
     Raises:
         RequestRefused: 400 for a malformed list or entry, 410 for a channel we do not have.
     """
@@ -124,7 +159,7 @@ def requested_channels(message: Message, *, patterns: bool) -> dict[str, list[st
             continue
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise RequestRefused(400)
-        if name not in CHANNELS:
+        if name not in names:
             raise RequestRefused(410)
         for entry in entries:
             if not (is_symbol(entry) or (patterns and is_pattern(entry))):

@@ -63,6 +63,8 @@ warm_kernels() {
   stamp="$VENV/.warm-$(cat relay/*.py shards/*.py signals/*.py 2>/dev/null | sha256sum | cut -c1-16)"
   [ -e "$stamp" ] && return
   started=$SECONDS
+  # A kept kernel holds what it calls, and knows of changes in its own file only.
+  find relay shards signals execution -name '*.nb[ic]' -delete
   "$VENV/bin/python" manage.py warm >&2
   rm -f "$VENV"/.warm-*
   : > "$stamp"

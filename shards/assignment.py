@@ -11,8 +11,22 @@ from signals.messages import WatchedPosition
 from signals.session import Session
 
 
+class Coming(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter set that counts from bucket `from_k` on."""
+
+    version: int
+    values: dict[str, Any]
+    from_k: int
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters of which run; numbered, so that the same one is known again."""
+    """Which letters of which run; numbered, so that the same one is known again.
+
+    A shard may hold several. `as_of`: the newest number that the hub had given out to anybody;
+    `keep`: the shard's others, which go on (what is not named is dropped). `from_k`: the first
+    bucket whose report is owed; earlier ones may be told again. `speed`: of the market's clock
+    against the host's.
+    """
 
     run: str
     day: date
@@ -27,6 +41,11 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     record_dir: str | None = None
     quotes: str = "all"
     watch: list[WatchedPosition] = []
+    as_of: int = 0
+    keep: list[int] = []
+    from_k: int = 0
+    speed: float = 1.0
+    coming: Coming | None = None
 
     @property
     def session(self) -> Session:
@@ -44,7 +63,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
         """Where closed buckets are recorded, None when they are not."""
         if not self.record_dir:
             return None
-        return Path(self.record_dir) / f"buckets-{self.shard}-{epoch}.rows"
+        return Path(self.record_dir) / f"buckets-{self.shard}-{epoch}-{self.assignment}.rows"
 
 
 def assignment_of(payload: dict[str, Any]) -> Assignment:

@@ -58,13 +58,13 @@ _MINUTE_LAYOUT = _layout(MINUTE_ROW)
 def encode(state: EngineState, epoch: int) -> dict[str, CellBlobs]:
     """Return the blobs of every cell of a state; symbols are sorted, so cells are runs."""
     names = state.table["name"]
-    cells = np.array([cell_of(name.decode()) for name in names.tolist()])
-    if cells.size == 0:
+    if names.size == 0:
         return {}
-    starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]])
-    bounds = [*starts.tolist(), cells.size]
+    heads = names.astype("S2")  # what `cell_of` looks at
+    starts = np.flatnonzero(np.r_[True, heads[1:] != heads[:-1]])
+    bounds = [*starts.tolist(), names.size]
     return {
-        str(cells[first]): _encode_cell(state, epoch, slice(first, last))
+        cell_of(names[first].decode()): _encode_cell(state, epoch, slice(first, last))
         for first, last in pairwise(bounds)
     }
 
@@ -116,6 +116,18 @@ def decode_rows(blob: bytes) -> tuple[int, np.ndarray]:
     """
     k, _, _, _, count, body = _open(blob, _ROWS_LAYOUT)
     return k, _records(body, STORED_ROW, count)
+
+
+def rows_body(blob: bytes) -> bytes:
+    """Return a bucket's STORED_ROW records as bytes, checked: many are joined at once.
+
+    Raises:
+        BlobError: damaged, or of another version.
+    """
+    *_, count, body = _open(blob, _ROWS_LAYOUT)
+    if len(body) != count * STORED_ROW.itemsize:
+        raise BlobError("its length does not fit")
+    return body
 
 
 def decode_minute(blob: bytes) -> np.ndarray:

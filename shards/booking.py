@@ -9,6 +9,7 @@ from relay.kernels import SPAN
 from shards import conditions, decoding
 from shards.buckets import BucketBook
 from shards.columns import Symbols
+from shards.trade_kernels import PLACES
 
 _BYTES_PER_MESSAGE = 32  # a first guess; data messages take about 60
 _COUNTED = ("bad_prints", "outside_session", "too_far_ahead", "unknown_conditions")
@@ -31,33 +32,47 @@ class Booking:
 
     def __init__(self, symbols: Symbols, book: BucketBook) -> None:
         self._symbols, self._book = symbols, book
-        self._scratch = np.zeros(1024, decoding.DECODED)
+        self._decoded = np.zeros(1024, decoding.DECODED)
         self._rest = np.zeros(1024, SPAN)
         self._rest_offsets = np.zeros(1024, np.int64)
         self._packed = np.zeros(4096, np.uint64)
+        self._touched = np.zeros(1024, np.int64)
         self._counts = np.zeros((2, 1024), np.int64)
+        self._scratch = np.zeros(PLACES, np.int64), np.zeros(1, decoding.PROGRESS)
+        self._allowed = np.zeros(decoding.ALLOWED_SLOTS, decoding.ALLOWED)
+        self._allowed["tape"] = -1
 
     def take(
-        self, parts: list[bytes], offsets: np.ndarray, rules: np.ndarray, counts: Counter[str]
+        self,
+        raw: np.ndarray,
+        ends: np.ndarray,
+        offsets: np.ndarray,
+        rules: np.ndarray,
+        counts: Counter[str],
     ) -> Booked:
         """Book frames in their order; malformed ones are counted and left out.
 
-        Args: offsets: (n,) int64 of the frames; rules: one RULES record.
+        Args: raw: uint8, the frames and PADDING bytes or more behind them; ends, offsets: (n,)
+            int64 of the frames; rules: one RULES record.
+        Raises:
+            ValueError: there are too few bytes.
         """
-        raw = np.frombuffer(b"".join(parts), np.uint8)
-        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        if raw.size < ends[-1] + decoding.PADDING:
+            raise ValueError(f"{raw.size} bytes for frames up to {ends[-1]}")
         open_log, late_log = self._book.open, self._book.late
         first = open_log.count
         progress = np.zeros(1, decoding.PROGRESS)
         at = progress[0]
         at["open"], at["late"] = first, late_log.count
-        self._reserve(raw.size)
+        self._reserve(int(ends[-1]))
+        self._count_all()
         self._counts[:, : len(self._symbols)] = 0
         while True:
             why = decoding.take_frames(
-                raw, ends, offsets, *self._symbols.words, conditions.LOOKUP, conditions.TAPE_ROW,
-                rules, progress, self._scratch, self._rest, self._rest_offsets,
-                open_log.room(0), late_log.room(0), self._packed, first, self._counts,
+                raw, ends, offsets, self._symbols.slots, conditions.LOOKUP, conditions.TAPE_ROW,
+                self._allowed, rules, progress, self._decoded, self._rest, self._rest_offsets,
+                open_log.room(0), late_log.room(0), self._packed, first, self._touched,
+                self._counts, *self._scratch,
             )  # fmt: skip
             open_log.count, late_log.count = int(at["open"]), int(at["late"])
             if why == decoding.DONE:
@@ -66,9 +81,11 @@ class Booking:
                 counts["bad_frames"] += 1
                 at["part"] += 1
             elif why == decoding.NEW_SYMBOL:
-                self._learn(self._scratch[: int(at["decoded"])])
+                self._learn(self._decoded[: int(at["unknown"])])
             else:
-                self._widen(len(parts[int(at["part"])]), why)
+                part = int(at["part"])
+                size = int(ends[part] - (ends[part - 1] if part else 0))
+                self._widen(size + 1, int(at["rest"]))
         counts.update({name: int(at[name]) for name in _COUNTED})
         spans = int(at["rest"])
         prints = open_log.waiting()[first:]
@@ -78,11 +95,14 @@ class Booking:
             self._rest[:spans], self._rest_offsets[:spans],
         )  # fmt: skip
 
-    def _learn(self, decoded: np.ndarray) -> None:
+    def _learn(self, new: np.ndarray) -> None:
         """Give the new symbols of a sound frame their rows."""
-        new = decoded[decoded["row"] == -1]
         for key, key2 in dict.fromkeys(zip(new["key"].tolist(), new["key2"].tolist(), strict=True)):
             self._symbols.add(key, key2)
+        self._count_all()
+
+    def _count_all(self) -> None:
+        """Have a counter for every row: quotes and restored states bring symbols, too."""
         missing = len(self._symbols) - self._counts.shape[1]
         if missing > 0:
             extra = np.zeros((2, missing + self._counts.shape[1]), np.int64)
@@ -96,19 +116,12 @@ class Booking:
         if self._packed.size < expected:
             self._packed = np.zeros(expected, np.uint64)
 
-    def _widen(self, size: int, why: int) -> None:
-        """Make room for the most messages that a frame of so many bytes can hold."""
-        if why == decoding.NO_SCRATCH:
-            most = size + 2  # a byte is the smallest message
-            self._scratch = np.zeros(most, decoding.DECODED)
-            grown = np.zeros(self._rest.size + most, SPAN)
-            grown[: self._rest.size] = self._rest
-            self._rest = grown
-            offsets = np.zeros(grown.size, np.int64)
-            offsets[: self._rest_offsets.size] = self._rest_offsets
-            self._rest_offsets = offsets
-            return
-        most = self._scratch.size
+    def _widen(self, most: int, spans: int) -> None:
+        """Make room for the most messages that a frame of so many bytes can hold: one a byte."""
+        self._decoded = np.zeros(most, decoding.DECODED)
+        self._touched = np.zeros(most, np.int64)
+        self._rest = np.concatenate((self._rest[:spans], np.zeros(most, SPAN)))
+        self._rest_offsets = np.concatenate((self._rest_offsets[:spans], np.zeros(most, np.int64)))
         self._book.open.room(most)
         self._book.late.room(most)
-        self._packed = np.concatenate((self._packed, np.zeros(self._packed.size + most, np.uint64)))
+        self._packed = np.concatenate((self._packed, np.zeros(most, np.uint64)))

@@ -4,16 +4,18 @@ A symbol's row number is local to this process and never leaves it; whatever is 
 carries names. `Columns` is one array per field, so that a close runs over contiguous memory.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from relay import frames
-from shards import kernels, letters
+from shards import closing, kernels, letters
+from shards.state import RingArrays
 
 FIRST_CAPACITY = 64
-_FEW_SYMBOLS = 512
+USUAL_CAPACITY = 1024  # what a shard begins with: thirty megabytes
+Arrays = TypeVar("Arrays", bound=tuple[np.ndarray, ...])
 #: Test issues of the exchanges; their prints are no market.
 TEST_SYMBOLS = frozenset({"ZVZZT", "ZWZZT", "ZXZZT", "ZBZX", "ZTST", "ZTEST", "CBO", "CBX"})
 TEST_PREFIXES = ("NTEST", "ATEST", "PTEST", "MTEST", "ZIEXT", "ZEXIT")
@@ -34,12 +36,19 @@ class Columns:
             name: self._fresh(name, capacity) for name in dtype.names or ()
         }
         self.size = 0
+        self._view: tuple[np.ndarray, ...] | None = None
 
     def _fresh(self, name: str, count: int) -> np.ndarray:
         return np.full(count, self._defaults.get(name, 0), self.dtype[name])
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name][: self.size]
+
+    def view(self, kind: Callable[..., Arrays]) -> Arrays:
+        """Return the arrays with the room behind them, as the tuple that the kernels take."""
+        if self._view is None:
+            self._view = kind(**{name: self._arrays[name] for name in kind._fields})  # type: ignore[attr-defined]
+        return self._view  # type: ignore[return-value]
 
     @property
     def nbytes(self) -> int:
@@ -52,6 +61,7 @@ class Columns:
             if size > array.size:
                 extra = self._fresh(name, max(size, 2 * array.size) - array.size)
                 self._arrays[name] = np.concatenate((array, extra))
+                self._view = None
         self.size = size
 
     def pack(self, rows: np.ndarray) -> np.ndarray:
@@ -81,10 +91,17 @@ class Rings:
         self._capacity = capacity
         self._arrays = {name: self._fresh(name, depth, capacity) for name in dtype.names or ()}
         self.size = 0
+        self._view: tuple[np.ndarray, ...] | None = None
 
     def _fresh(self, name: str, depth: int, count: int) -> np.ndarray:
         kind = self.dtype[name]
         return np.full((depth, count), np.nan if kind.kind == "f" else 0, kind)
+
+    def view(self) -> RingArrays:
+        """Return the whole arrays as the tuple that the kernels take (of RING only)."""
+        if self._view is None:
+            self._view = RingArrays(**self._arrays)
+        return self._view  # type: ignore[return-value]
 
     @property
     def nbytes(self) -> int:
@@ -99,7 +116,11 @@ class Rings:
                 extra = self._fresh(name, self.depth, more)
                 self._arrays[name] = np.concatenate((array, extra), axis=1)
             self._capacity += more
+            self._view = None
         self.size = size
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
 
     def row(self, name: str, k: int) -> np.ndarray:
         """Return (symbols,) of bucket k, writable."""
@@ -107,20 +128,9 @@ class Rings:
         return found
 
     def total(self, name: str, k: int, count: int) -> np.ndarray:
-        """Return the sum over the `count` buckets up to k, added strictly oldest to newest.
-
-        Two ways to the same bits: few symbols cost calls, many cost memory.
-        """
-        kind = np.float64 if self.dtype[name].kind == "f" else np.int64
-        result: np.ndarray
-        if self.size <= _FEW_SYMBOLS:
-            slots = np.arange(k - count + 1, k + 1) % self.depth
-            rows = self._arrays[name][slots, : self.size].astype(kind, copy=False)
-            result = np.add.accumulate(rows, axis=0)[-1]
-            return result
-        result = self.row(name, k - count + 1).astype(kind)
-        for j in range(k - count + 2, k + 1):
-            result += self.row(name, j)
+        """Return the sum over the `count` buckets up to k, added strictly oldest to newest."""
+        result = np.empty(self.size, np.float64 if self.dtype[name].kind == "f" else np.int64)
+        closing.window_sum(self._arrays[name], k, count, 0, self.size, result)
         return result
 
     def window(self, name: str, k: int, count: int, columns: np.ndarray) -> np.ndarray:
@@ -133,11 +143,6 @@ class Rings:
         found = np.empty((count, columns.size), ring.dtype)
         kernels.ring_window(ring, last, columns, found)
         return found
-
-    def forget(self, names: tuple[str, ...], columns: np.ndarray) -> None:
-        """Make the fields undefined for the symbols, in every bucket."""
-        for name in names:
-            self._arrays[name][:, columns] = np.nan
 
     def deepened(self, depth: int, k: int) -> "Rings":
         """Return rings of another depth with the buckets up to k that fit."""
@@ -164,17 +169,11 @@ class Symbols:
         self._known: list[tuple[int, int, int]] = []
 
     def _table(self, size: int) -> None:
-        self._key = np.zeros(size, np.uint64)
-        self._key2 = np.zeros(size, np.uint64)
-        self._row = np.full(size, -1, np.int64)
+        self.slots = np.zeros(size, kernels.SYMBOL_SLOT)  # a new symbol may replace it
+        self.slots["row"] = -1
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def words(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The hash table: symbol words and rows. A new symbol may replace it."""
-        return self._key, self._key2, self._row
 
     def row_of(self, symbol: str) -> int | None:
         """Return the row of a symbol that was seen, else None."""
@@ -183,7 +182,7 @@ class Symbols:
     def rows_of(self, keys: np.ndarray, keys2: np.ndarray) -> np.ndarray:
         """Return each symbol's row, giving new ones theirs; FOREIGN outside the ranges."""
         found = np.empty(keys.size, np.int64)
-        while kernels.find_rows(keys, keys2, self._key, self._key2, self._row, found):
+        while kernels.find_rows(keys, keys2, self.slots, found):
             at = int(np.argmax(found == -1))
             self.add(int(keys[at]), int(keys2[at]))
         return found
@@ -201,8 +200,8 @@ class Symbols:
         else:
             self.foreign += 1
         self._known.append((key, key2, row))
-        if 2 * len(self._known) > self._row.size:
-            self._table(4 * self._row.size)
+        if 2 * len(self._known) > self.slots.size:
+            self._table(4 * self.slots.size)
             for known in self._known:
                 self._insert(*known)
         else:
@@ -210,7 +209,7 @@ class Symbols:
         return row
 
     def _insert(self, key: int, key2: int, row: int) -> None:
-        kernels.insert_row(np.uint64(key), np.uint64(key2), row, self._key, self._key2, self._row)
+        kernels.insert_row(np.uint64(key), np.uint64(key2), row, self.slots)
 
     def ordered(self) -> np.ndarray:
         """Return the row numbers in the order of the names."""

@@ -1,59 +1,51 @@
-"""Compiled: a frame's bytes → its trades with their symbols' rows, booked in one more pass.
+"""Compiled: frames' bytes → prints in the book, in one pass.
 
-One pass over the bytes finds where each field of a message lies; only trades are read further, the
-other kinds leave a span for the slower paths. Every index that comes from a byte is checked, every
-unusual form goes to the readers of `relay`, and nothing of a malformed frame is booked. The twin is
-`relay.frames.scan` with `trades`, and the rules print by print, in the tests.
+Trades are read (`trade_kernels`) and booked as their bytes go by, other kinds leave a span for the
+slower paths; nothing of a malformed frame is booked. The twin is `relay.frames.scan` with
+`trades`, and the rules print by print, in the tests.
 """
 # numba infers the types and mypy cannot see through its decorator:
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # mypy: disable-error-code=assignment
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
-from relay.column_kernels import letter, packed_conditions, real, whole
 from relay.kernels import (
-    KIND_CONTROL,
     KIND_QUOTE,
     KIND_TRADE,
     MALFORMED,
     NOT_A_FRAME,
     SPAN,
-    WIDTHS,
     header,
     is_array,
-    is_map,
     is_string,
-    key_name,
-    packed_symbol,
-    skip,
     timestamp,
 )
-from shards.kernels import PRINT, UNKNOWN, allowed_flags, slot_of
+from shards.compiled import inlined as _inline
+from shards.compiled import kernel as _kernel
+from shards.conditions import LOOKUP, TAPE_ROW
+from shards.kernels import PRINT, SYMBOL_SLOT, UNKNOWN, allowed_flags, slot_of
+from shards.trade_kernels import (
+    AT_E,
+    AT_S,
+    AT_T,
+    AT_TIME,
+    DECODED,
+    PADDING,
+    PLACES,
+    find_fields,
+    kind_of,
+    read_trade,
+    read_usual,
+    symbol_at,
+)
 from signals.session import BUCKET_NS
 
-DECODED = np.dtype(
-    [
-        ("key", "<u8"),
-        ("key2", "<u8"),
-        ("ts_ns", "<i8"),
-        ("id", "<i8"),
-        ("price", "<f8"),
-        ("size", "<i8"),
-        ("conditions", "<u8"),
-        ("row", "<i8"),  # -1: a symbol never seen
-        ("exchange", "u1"),
-        ("tape", "u1"),
-    ]
-)
 #: How far `take_frames` came, and what it counted.
 PROGRESS = np.dtype(
     [
         ("part", "<i8"),  # the frame that it stopped at
-        ("decoded", "<i8"),  # trades of that frame
+        ("unknown", "<i8"),  # trades of that frame whose symbol was never seen
         ("open", "<i8"),  # prints of open buckets in the log
         ("late", "<i8"),
         ("rest", "<i8"),
@@ -74,135 +66,100 @@ RULES = np.dtype(
         ("odd_lots_in_price", "u1"),
     ]
 )
-DONE, BAD_FRAME, NEW_SYMBOL, NO_ROOM, NO_SCRATCH = 0, 1, 2, 3, 4
+#: What sale conditions were found to allow, remembered by their hash.
+ALLOWED = np.dtype([("conditions", "<u8"), ("tape", "<i8"), ("flags", "u1")], align=True)
+ALLOWED_SLOTS = 256
+DONE, BAD_FRAME, NEW_SYMBOL, NO_ROOM = 0, 1, 2, 3
+#: numba keeps what it compiled as long as this file stays as it is. Raise it with any change of
+#: what is compiled into it from others: `trade_kernels`, `relay.kernels`.
+READERS_VERSION = 2
 _MICRO_LIMIT = 9.2e12  # USD; above it a price does not fit int64 micro-dollars
 _NO_OFFSET = -1
-_TOO_MANY = -9
+_NO_ROOM, _UNKNOWN_SYMBOL = -10, -11
 _X = ord("x")
 _STATUS, _LULD, _C = ord("s"), ord("l"), ord("c")
-_SECOND_NS = 1_000_000_000
-_SECONDS_MAX = 9_223_372_035  # further away, int64 nanoseconds overflow
-#: Where a field's place is kept, by its letter; all others share the last one.
-_KEPT = "TStpsixzce"
-_T, _S, _TIME, _P, _SIZE, _I, _EXCHANGE, _Z, _CONDITIONS, _E = range(len(_KEPT))
-_PLACES = len(_KEPT) + 1
-FIELDS = np.full(256, _PLACES - 1, np.int64)
-FIELDS[[ord(name) for name in _KEPT]] = range(len(_KEPT))
-_kernel = njit(cache=True, nogil=True)
-_inline = njit(nogil=True, inline="always")
-
-
-@intrinsic
-def _eight(typing, raw, at):
-    """Return the eight bytes at `at` (checked by the caller), big-endian: one load and a swap."""
-
-    def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        where = builder.gep(array.data, [args[1]])
-        word = builder.load(builder.bitcast(where, ir.IntType(64).as_pointer()), align=1)
-        return builder.bswap(word)
-
-    return types.uint64(raw, types.int64), generate
 
 
 @_inline
-def _small(raw, at, end):
-    """Return the integer at `at`: the usual forms here, the others as `relay` reads them."""
-    tag = raw[at]
-    if tag <= 0x7F:
-        return np.int64(tag)
-    if tag == 0xCC:
-        return np.int64(raw[at + 1])
-    if tag == 0xCD:
-        return np.int64(raw[at + 1]) << 8 | np.int64(raw[at + 2])
-    if tag == 0xCE:
-        high = np.int64(raw[at + 1]) << 24 | np.int64(raw[at + 2]) << 16
-        return high | np.int64(raw[at + 3]) << 8 | np.int64(raw[at + 4])
-    return whole(raw, at, end)
+def _row_of(one, table):
+    """Return the row of the trade's symbol, -1 where it is new."""
+    mask = np.uint64(table.size - 1)
+    slot = slot_of(one.key, one.key2) & mask
+    row = table[slot].row
+    while row != -1 and (table[slot].key != one.key or table[slot].key2 != one.key2):
+        slot = (slot + np.uint64(1)) & mask
+        row = table[slot].row
+    return row
 
 
 @_inline
-def _letters(raw, at, end):
-    """Return the packed conditions at `at`."""
-    tag = raw[at]
-    if 0x90 < tag <= 0x94:
-        packed = np.uint64(0)
-        for i in range(np.int64(tag) - 0x90):
-            if raw[at + 1 + 2 * i] != 0xA1 or raw[at + 2 + 2 * i] >= 0x80:
-                return packed_conditions(raw, at, end)
-            packed |= np.uint64(raw[at + 2 + 2 * i]) << np.uint64(8 * i)
-        return packed
-    return packed_conditions(raw, at, end)
+def _flags_of(one, lookup, tape_row, odd_lots, allowed):
+    """Return `allowed_flags` of the print, remembered."""
+    mixed = (one.conditions ^ np.uint64(one.tape)) * np.uint64(0x9E3779B97F4A7C15)
+    known = allowed[mixed >> np.uint64(56)]
+    tape = np.int64(one.tape) << 1 | np.int64(odd_lots)
+    if known.conditions != one.conditions or known.tape != tape:
+        known.flags = allowed_flags(one.conditions, tape_row[one.tape], lookup, odd_lots)
+        known.conditions, known.tape = one.conditions, tape
+    return known.flags
 
 
 @_inline
-def _after(raw, value, end):
-    """Return the position after the object at `value` (< end), or MALFORMED."""
-    tag = raw[value]
-    width = np.int64(WIDTHS[tag])
-    if width > 0:
-        at = value + width
-        return at if at <= end else MALFORMED
-    if 0x90 < tag <= 0x94:  # a short list of letters
-        at = value + 1
-        count = np.int64(tag) - 0x90
-        if at + 2 * count <= end:
-            for _ in range(count):
-                if raw[at] != 0xA1:
-                    break
-                at += 2
-            else:
-                return at
-    return skip(raw, value, end)
+def _book(
+    one, row, offset, rules, lookup, tape_row, allowed, progress, open_log, late_log, packed,
+    first, touched, trades,
+):  # fmt: skip
+    """Decide about a trade of an own symbol, and log it where it belongs.
 
-
-@_inline
-def _letter(raw, at, end):
-    return raw[at + 1] if raw[at] == 0xA1 else letter(raw, at, end)
-
-
-@_inline
-def _time(raw, at, end):
-    """Return UTC ns of the usual eight-byte form here, of the others as `relay` reads them."""
-    if raw[at] == 0xD7 and raw[at + 1] == 0xFF:
-        word = _eight(raw, at + 2)
-        nanoseconds = np.int64(word >> np.uint64(34))
-        seconds = np.int64(word & np.uint64(0x3FFFFFFFF))
-        if nanoseconds < _SECOND_NS and seconds <= _SECONDS_MAX:
-            return seconds * _SECOND_NS + nanoseconds
-    return timestamp(raw, at, end)
-
-
-@_inline
-def _kind(raw, at, end):
-    """Return the one letter of a `T`, KIND_CONTROL for a longer one, 0 for none."""
-    if at < 0 or not is_string(raw[at]):
-        return np.uint8(0)
-    if raw[at] == 0xA1:
-        return raw[at + 1]
-    first, width, _ = header(raw, at, end)
-    return raw[first] if width == 1 else np.uint8(KIND_CONTROL)
-
-
-@_inline
-def _symbol(raw, at, end):
-    """Return the two words of the string at `at`."""
-    tag = raw[at]
-    if 0xA0 < tag <= 0xA8 and at + 9 <= end:
-        unused = np.uint64(64 - 8 * (np.int64(tag) - 0xA0))
-        return _eight(raw, at + 1) >> unused << unused, np.uint64(0)
-    first, width, _ = header(raw, at, end)
-    return packed_symbol(raw, first, width, end)
+    `touched` remembers whose print was seen (row << 1) and which was late (| 1); returns how many
+    it holds.
+    """
+    closed_k, ts_ns, price = rules.closed_k, one.ts_ns, one.price
+    k = ts_ns // BUCKET_NS
+    new = offset >= rules.resumed_position or offset == _NO_OFFSET
+    good = price > 0 and price < np.inf and one.size > 0
+    if not new and k <= closed_k:
+        return trades  # in the restored state
+    if not good:
+        progress.bad_prints += 1
+    elif ts_ns < rules.open_ns or ts_ns >= rules.close_ns:
+        progress.outside_session += 1
+        good = False
+    elif k > rules.last_k and offset != _NO_OFFSET:
+        progress.too_far_ahead += 1
+        good = False
+    if not good:
+        touched[trades] = row << 1
+        return trades + new
+    late = k <= closed_k
+    touched[trades] = row << 1 | late
+    if late:
+        made = late_log[progress.late]
+        progress.late += 1
+    else:
+        made = open_log[progress.open]
+        packed[progress.open - first] = one.conditions
+        progress.open += 1
+    micro = np.rint(price * 1e6) if price < _MICRO_LIMIT else 0.0
+    made.k, made.ts_ns, made.id, made.size, made.offset = k, ts_ns, one.id, one.size, offset
+    made.price, made.price_micro, made.row = price, np.int64(micro), row
+    flags = _flags_of(one, lookup, tape_row, rules.odd_lots_in_price != 0, allowed)
+    made.exchange, made.flags = one.exchange, flags
+    if flags & UNKNOWN:
+        progress.unknown_conditions += 1
+    return trades + 1
 
 
 @_kernel
-def decode_frame(raw, start, end, places, out, rest, progress):
-    """Decode the messages in [start, end): trades to `out`, spans of other data to `rest`.
+def take_frame(
+    raw, start, end, offset, table, lookup, tape_row, allowed, rules, progress, places, decoded,
+    rest, rest_at, open_log, late_log, packed, first, touched,
+):  # fmt: skip
+    """Book the messages in [start, end); return how many touched a row, or a negative code.
 
-    Args: places: scratch for where each field of a message lies.
-    Returns the number of trades, or a negative code; sets `progress.rest`.
+    After _UNKNOWN_SYMBOL `decoded` begins with the `progress.unknown` trades of new symbols.
     """
-    pos, trades, spans = start, 0, progress.rest
+    pos, trades, unknown = start, 0, 0
     while pos < end:
         at, _, children = header(raw, pos, end)
         if at < 0:
@@ -211,213 +168,100 @@ def decode_frame(raw, start, end, places, out, rest, progress):
             return NOT_A_FRAME
         if children > end - at:
             return MALFORMED
+        room = min(open_log.size - progress.open, late_log.size - progress.late)
+        room = min(room, packed.size - (progress.open - first), touched.size - trades)
+        if children >= min(room, rest.size - progress.rest, decoded.size - unknown):
+            return _NO_ROOM
         pos = at
         for _ in range(children):
             if pos >= end:
                 return MALFORMED
-            if trades == out.size or spans == rest.size:
-                return _TOO_MANY
-            begin = pos
-            pos = _find_fields(raw, begin, end, places)
+            begin, one = pos, decoded[unknown]
+            pos = read_usual(raw, begin, end, one)
             if pos < 0:
-                return pos
-            kind = _kind(raw, places[_T], end)
-            if kind == KIND_TRADE:
-                _read_trade(raw, end, places, out[trades])
-                trades += 1
-            elif kind in (KIND_QUOTE, _STATUS, _LULD, _C, _X):
-                named = places[_S] >= 0 and is_string(raw[places[_S]])
-                if kind == _X and places[_E] >= 0 and not named:
-                    continue  # the relay's extension element
-                span = rest[spans]
-                span.start, span.end, span.kind = begin, pos, kind
-                span.key, span.key2, span.ts_ns = np.uint64(0), np.uint64(0), np.int64(0)
-                if named:
-                    span.key, span.key2 = _symbol(raw, places[_S], end)
-                if places[_TIME] >= 0:
-                    span.ts_ns = _time(raw, places[_TIME], end)
-                spans += 1
-    progress.rest = spans
-    return trades
-
-
-@_inline
-def _find_fields(raw, pos, end, places):
-    """Put where the values of the map at `pos` lie into `places`; return the position after it."""
-    places[:] = -1
-    tag = raw[pos]
-    if 0x80 <= tag <= 0x8F:
-        at, fields = pos + 1, np.int64(tag) & 0x0F
-    elif not is_map(tag):
-        return NOT_A_FRAME
-    else:
-        at, _, children = header(raw, pos, end)
-        if at < 0:
-            return MALFORMED
-        fields = children // 2
-    for _ in range(fields):
-        if at + 2 < end and raw[at] == 0xA1:  # a key of one letter: the usual one
-            value = at + 2
-            places[FIELDS[raw[at + 1]]] = value
-        else:
-            value, name = key_name(raw, at, end)
-            if value < 0 or value >= end:
-                return MALFORMED
-            if name < 256:
-                places[FIELDS[name]] = value
-        width = np.int64(WIDTHS[raw[value]])
-        at = value + width
-        if width == 0 or at > end:
-            at = _after(raw, value, end)
-            if at < 0:
-                return MALFORMED
-    return at
-
-
-@_inline
-def _read_trade(raw, end, places, one):
-    """Read the fields of a trade."""
-    one.key, one.key2, one.ts_ns = np.uint64(0), np.uint64(0), np.int64(0)
-    one.price, one.size, one.id = np.nan, np.int64(0), np.int64(0)
-    one.exchange, one.tape, one.conditions = np.uint8(0), np.uint8(0), np.uint64(0)
-    if places[_S] >= 0 and is_string(raw[places[_S]]):
-        one.key, one.key2 = _symbol(raw, places[_S], end)
-    if places[_TIME] >= 0:
-        one.ts_ns = _time(raw, places[_TIME], end)
-    at = places[_P]
-    if at >= 0:
-        if raw[at] == 0xCB:
-            one.price = np.uint64(_eight(raw, at + 1)).view(np.float64)
-        else:
-            one.price = real(raw, at, end)
-    if places[_SIZE] >= 0:
-        one.size = _small(raw, places[_SIZE], end)
-    if places[_I] >= 0:
-        one.id = _small(raw, places[_I], end)
-    if places[_EXCHANGE] >= 0:
-        one.exchange = _letter(raw, places[_EXCHANGE], end)
-    if places[_Z] >= 0:
-        one.tape = _letter(raw, places[_Z], end)
-    if places[_CONDITIONS] >= 0:
-        one.conditions = _letters(raw, places[_CONDITIONS], end)
+                pos = find_fields(raw, begin, end, places)
+                if pos < 0:
+                    return pos
+                kind = kind_of(raw, places[AT_T], end)
+                if kind != KIND_TRADE:
+                    _leave_span(raw, begin, pos, end, kind, places, offset, rest, rest_at, progress)
+                    continue
+                read_trade(raw, end, places, one)
+            row = _row_of(one, table)
+            if row >= 0:
+                trades = _book(
+                    one, row, offset, rules, lookup, tape_row, allowed, progress, open_log,
+                    late_log, packed, first, touched, trades,
+                )  # fmt: skip
+            elif row == -1:
+                unknown += 1
+    progress.unknown = unknown
+    return _UNKNOWN_SYMBOL if unknown else trades
 
 
 @_kernel
-def find_symbols(decoded, count, table_key, table_key2, table_row):
-    """Set the row of each trade's symbol, -1 where it is new; return how many are new."""
-    mask, fresh = np.uint64(table_row.size - 1), 0
-    for i in range(count):
-        one = decoded[i]
-        slot = slot_of(one.key, one.key2) & mask
-        row = table_row[slot]
-        while row != -1 and (table_key[slot] != one.key or table_key2[slot] != one.key2):
-            slot = (slot + np.uint64(1)) & mask
-            row = table_row[slot]
-        one.row = row
-        fresh += row == -1
-    return fresh
-
-
-@_kernel
-def book(
-    decoded, count, offset, rules, lookup, tape_row, progress, open_log, late_log, packed, first,
-    counts,
-):  # fmt: skip
-    """Decide about the decoded trades of own symbols, and log them where they belong.
-
-    `packed` gets the conditions of open prints, counted from `first`; `counts` (2, symbols) counts
-    what was seen and what was late.
-    """
-    closed_k, last_k = rules.closed_k, rules.last_k
-    open_ns, close_ns = rules.open_ns, rules.close_ns
-    new = offset >= rules.resumed_position or offset == _NO_OFFSET
-    odd_lots = rules.odd_lots_in_price != 0
-    n_open, n_late = progress.open, progress.late
-    for i in range(count):
-        one = decoded[i]
-        row, ts_ns, price = one.row, one.ts_ns, one.price
-        k = ts_ns // BUCKET_NS
-        if row < 0 or (not new and k <= closed_k):
-            continue  # another shard's, or in the restored state
-        good = price > 0 and price < np.inf and one.size > 0
-        if not good:
-            progress.bad_prints += 1
-        elif ts_ns < open_ns or ts_ns >= close_ns:
-            progress.outside_session += 1
-            good = False
-        elif k > last_k and offset != _NO_OFFSET:
-            progress.too_far_ahead += 1
-            good = False
-        if new or good:
-            counts[0, row] += 1
-        if not good:
-            continue
-        if k <= closed_k:
-            made = late_log[n_late]
-            n_late += 1
-            counts[1, row] += 1
-        else:
-            made = open_log[n_open]
-            packed[n_open - first] = one.conditions
-            n_open += 1
-        micro = np.rint(price * 1e6) if price < _MICRO_LIMIT else 0.0
-        made.row, made.k, made.ts_ns, made.id = row, k, ts_ns, one.id
-        made.price, made.price_micro = price, np.int64(micro)
-        made.size, made.offset, made.exchange = one.size, offset, one.exchange
-        flags = allowed_flags(one.conditions, tape_row[one.tape], lookup, odd_lots)
-        made.flags = flags
-        if flags & UNKNOWN:
-            progress.unknown_conditions += 1
-    progress.open, progress.late = n_open, n_late
+def _leave_span(raw, begin, pos, end, kind, places, offset, rest, rest_at, progress):
+    """Keep where a message of another kind of data lies."""
+    if kind not in (KIND_QUOTE, _STATUS, _LULD, _C, _X):
+        return
+    named = places[AT_S] >= 0 and is_string(raw[places[AT_S]])
+    if kind == _X and places[AT_E] >= 0 and not named:
+        return  # the relay's extension element
+    span = rest[progress.rest]
+    rest_at[progress.rest] = offset
+    span.start, span.end, span.kind = begin, pos, kind
+    span.key, span.key2, span.ts_ns = np.uint64(0), np.uint64(0), np.int64(0)
+    if named:
+        span.key, span.key2 = symbol_at(raw, places[AT_S], end)
+    if places[AT_TIME] >= 0:
+        span.ts_ns = timestamp(raw, places[AT_TIME], end)
+    progress.rest += 1
 
 
 @_kernel
 def take_frames(
-    raw, ends, offsets, table_key, table_key2, table_row, lookup, tape_row,
-    rules_, progress_, scratch, rest, rest_at, open_log, late_log, packed, first, counts,
+    raw, ends, offsets, table, lookup, tape_row, allowed, rules_, progress_, decoded, rest,
+    rest_at, open_log, late_log, packed, first, touched, counts, places, before,
 ):  # fmt: skip
-    """Decode and book the frames from `progress.part` on; returns why it stopped.
+    """Book the frames from `progress.part` on; returns why it stopped.
 
-    A frame is booked whole or not at all. After NEW_SYMBOL the scratch holds its trades, those with
-    row -1 are new; after BAD_FRAME the caller goes on behind it.
+    A frame is booked whole or not at all: what `progress` says is taken back, and `counts`
+    (2, symbols), what was seen and what was late, is added to at a frame's end. After BAD_FRAME the
+    caller goes on behind it. `places` (PLACES,) and `before` (1,) PROGRESS are scratch.
     """
     rules, progress = rules_[0], progress_[0]
-    places = np.empty(_PLACES, np.int64)
     while progress.part < ends.size:
         part = progress.part
         start = ends[part - 1] if part else np.int64(0)
-        before = progress.rest
-        trades = decode_frame(raw, start, ends[part], places, scratch, rest, progress)
-        if trades == _TOO_MANY:
-            return NO_SCRATCH
-        if trades < 0:
-            return BAD_FRAME
-        if find_symbols(scratch, trades, table_key, table_key2, table_row):
-            progress.rest = before
-            progress.decoded = trades
-            return NEW_SYMBOL
-        room = open_log.size - progress.open >= trades and late_log.size - progress.late >= trades
-        if not room or packed.size - (progress.open - first) < trades:
-            progress.rest = before
-            return NO_ROOM
-        for at in range(before, progress.rest):
-            rest_at[at] = offsets[part]
-        book(
-            scratch, trades, offsets[part], rules, lookup, tape_row, progress, open_log, late_log,
-            packed, first, counts,
+        before[0] = progress_[0]
+        trades = take_frame(
+            raw, start, ends[part], offsets[part], table, lookup, tape_row, allowed, rules,
+            progress, places, decoded, rest, rest_at, open_log, late_log, packed, first, touched,
         )  # fmt: skip
+        if trades < 0:
+            unknown = progress.unknown
+            progress_[0] = before[0]
+            progress.unknown = unknown
+            if trades == _UNKNOWN_SYMBOL:
+                return NEW_SYMBOL
+            return NO_ROOM if trades == _NO_ROOM else BAD_FRAME
+        for i in range(trades):
+            row = touched[i] >> 1
+            counts[0, row] += 1
+            counts[1, row] += touched[i] & 1
         progress.part += 1
     return DONE
 
 
 def warm() -> None:
     """Compile the pass, or load it from the cache, before the first frame needs it."""
-    symbol = np.zeros(2, np.uint64)
-    rows = np.full(2, -1, np.int64)
+    raw = np.zeros(1 + PADDING, np.uint8)
+    raw[0] = 0x90
+    numbers, words = np.zeros(1, np.int64), np.zeros(1, np.uint64)
     take_frames(
-        np.frombuffer(b"\x90", np.uint8), np.ones(1, np.int64), np.zeros(1, np.int64), symbol,
-        symbol, rows, np.zeros((1, 256), np.uint8), np.zeros(256, np.int64),
-        np.zeros(1, RULES), np.zeros(1, PROGRESS), np.zeros(1, DECODED), np.zeros(1, SPAN),
-        np.zeros(1, np.int64), np.zeros(1, PRINT), np.zeros(1, PRINT), symbol, 0,
-        np.zeros((2, 1), np.int64),
+        raw, np.ones(1, np.int64), numbers, np.zeros(2, SYMBOL_SLOT), LOOKUP, TAPE_ROW,
+        np.zeros(ALLOWED_SLOTS, ALLOWED), np.zeros(1, RULES), np.zeros(1, PROGRESS),
+        np.zeros(1, DECODED), np.zeros(1, SPAN), numbers, np.zeros(1, PRINT), np.zeros(1, PRINT),
+        words, 0, numbers, np.zeros((2, 1), np.int64), np.zeros(PLACES, np.int64),
+        np.zeros(1, PROGRESS),
     )  # fmt: skip

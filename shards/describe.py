@@ -1,5 +1,6 @@
 """What the shard tells the hub, from the engine's arrays: candidates, breadth, exit signals."""
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,47 +10,38 @@ from shards.buckets import vwap_usd
 from shards.exits import Crossing
 from signals import candidates as life
 from signals import oscillator
-from signals.messages import Candidate, ExitSignal, Gravity, Quote, SessionState
+from signals.messages import Candidate, ExitSignal, Mark, Quote, SessionState
 
 if TYPE_CHECKING:
     from shards.engine import Engine
 
 SPREAD_BUCKETS = 12
+LATE_BUCKETS = 12
 SIGMA_MINUTES = 30
 RETURN_MINUTES = 60
+MOST_REVISED = 50
+ROUND_LOT = 100  # shares; `quote_size_unit` auto counts shares, as the venue's stream does now
 _WINDOW = (
     ("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume"), ("n", "trades"),
     ("synthetic", "synthetic"), ("x", "x"), ("ao", "ao"),
 )  # fmt: skip
 
 
+_OF_TABLE = (
+    "born_k", "close", "last_ns", "luld_up", "luld_down", "halted", "pauses", "resumed_ns",
+)  # fmt: skip
+_OF_SESSION = (
+    "value", "shares", "anchor_micro", "square", "volume", "trades", "open", "high", "low",
+)  # fmt: skip
+
+
 def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return None if math.isnan(value) else value
 
 
 def candidate_id(engine: "Engine", row: int) -> str:
     """Return the id of the row's candidacy, living or just ended."""
     return life.candidate_id(engine.day, engine.symbols.names[row], int(engine.table["b"][row]))
-
-
-def gravity(engine: "Engine", k: int, fresh: np.ndarray) -> Gravity:
-    """Return the breadth sums of bucket k: symbols that traded in the last 60 s.
-
-    Return over 60 buckets, weight the 5-minute dollar volume in whole USD, at most 5 million; a
-    symbol younger than 60 buckets does not count.
-    """
-    table, rings = engine.table, engine.rings
-    span = detector.GRAVITY_BUCKETS
-    counted = fresh & (table["first_k"] <= k - span)
-    if not counted.any():
-        return Gravity()
-    now, then = rings.row("close", k)[counted], rings.row("close", k - span)[counted]
-    up2 = np.where(now > then, 2, np.where(now == then, 1, 0))
-    dollars = rings.total("value", k, span)[counted] // 1_000_000
-    weight = np.minimum(dollars, detector.GRAVITY_CAP_USD)
-    return Gravity(
-        n=int(up2.size), n_up2=int(up2.sum()), w=int(weight.sum()), w_up2=int((weight * up2).sum())
-    )
 
 
 def minute_returns(engine: "Engine", k: int, rows: np.ndarray, count: int) -> np.ndarray:
@@ -63,113 +55,130 @@ def minute_returns(engine: "Engine", k: int, rows: np.ndarray, count: int) -> np
 
 def candidates(engine: "Engine", k: int, taken: detector.Step) -> list[Candidate]:
     """Return the candidates and near misses of bucket k, by symbol."""
-    found = taken.found
-    told = [(int(at), False) for at in taken.alive] + [(int(at), True) for at in taken.shadows]
-    if not told:
+    chosen = np.concatenate((taken.alive, taken.shadows))
+    if not chosen.size:
         return []
-    sigma1m = oscillator.minute_noise_bps(
-        minute_returns(engine, k, found.rows, SIGMA_MINUTES), found.sigma5
-    )
-    past = _past(engine, k, found.rows[[at for at, _ in told]])
-    made = [
-        _candidate(engine, k, found, at, shadow, float(sigma1m[at]), past, column)
-        for column, (at, shadow) in enumerate(told)
-    ]
+    told = _told(engine, k, taken.found[chosen])
+    count = taken.alive.size
+    made = [_candidate(engine, k, told, at, shadow=at >= count) for at in range(chosen.size)]
     return sorted(made, key=lambda one: one.symbol)
 
 
-class _Past(NamedTuple):
-    """What lies behind the told symbols; one element, or one list, per symbol."""
+class _Told(NamedTuple):
+    """All that is said of the told symbols: one element per symbol.
 
+    Read column by column: a look into an array costs more than what it finds there.
+    """
+
+    found: dict[str, list[Any]]  # the columns of FOUND
+    table: dict[str, list[Any]]
+    every: dict[str, list[float]]
+    sigma1m: list[float]
     windows: dict[str, list[list[Any]]]
-    returns: np.ndarray  # (minutes, n) bps
+    returns: list[list[float]]  # bps of the minutes that are known
     volume_1m: list[int]
     volume_5m: list[int]
     dollars_1m: list[int]  # micro-dollars
-    value_5m: list[int]
-    shares_5m: list[int]
-    spread_bps: np.ndarray  # (buckets, n)
+    sessions: list[SessionState]
+    quotes: list[Quote | None]
+    flags: list[list[str]]
 
 
-def _past(engine: "Engine", k: int, rows: np.ndarray) -> _Past:
-    """Read the rings once for all symbols that are told."""
+def _told(engine: "Engine", k: int, found: np.ndarray) -> _Told:
+    """Read the arrays once for all symbols that are told."""
     rings, span, minute = engine.rings, detector.GRAVITY_BUCKETS, detector.MINUTE
+    rows, every = found["row"], engine.features
+    assert every is not None  # noqa: S101 - a close computed them
     volume = rings.window("volume", k, span, rows)
     value = rings.window("value", k, span, rows)
-    return _Past(
-        windows(engine, k, rows, engine.settings.limits.history),
-        minute_returns(engine, k, rows, RETURN_MINUTES),
+    shares = rings.window("shares", k, span, rows)
+    returns = minute_returns(engine, k, rows, RETURN_MINUTES)
+    return _Told(
+        found={name: found[name].tolist() for name in found.dtype.names or ()},
+        table={name: engine.table[name][rows].tolist() for name in _OF_TABLE},
+        every={name: getattr(every, name)[rows].tolist() for name in ("ao", "value", "slow_mean")},
+        sigma1m=oscillator.minute_noise_bps(returns[-SIGMA_MINUTES:], found["sigma5"]).tolist(),
+        windows=windows(
+            engine, k, rows, engine.settings.limits.history,
+            {"volume": volume, "value": value, "shares": shares},
+        ),
+        returns=_known(returns),
         volume_1m=volume[-minute:].sum(axis=0).tolist(),
         volume_5m=volume.sum(axis=0).tolist(),
         dollars_1m=value[-minute:].sum(axis=0).tolist(),
-        value_5m=value.sum(axis=0).tolist(),
-        shares_5m=rings.window("shares", k, span, rows).sum(axis=0).tolist(),
-        spread_bps=rings.window("spread_bps", k, SPREAD_BUCKETS, rows),
-    )
+        sessions=_sessions(engine, rows, value.sum(axis=0), shares.sum(axis=0)),
+        quotes=quotes(engine, rows, rings.window("spread_bps", k, SPREAD_BUCKETS, rows)),
+        flags=flags(engine, k, rows),
+    )  # fmt: skip
 
 
-def _candidate(
-    engine: "Engine",
-    k: int,
-    found: detector.Found,
-    at: int,
-    shadow: bool,
-    sigma1m: float,
-    past: _Past,
-    column: int,
-) -> Candidate:
-    row = int(found.rows[at])
-    table, every = engine.table, engine.features
-    assert every is not None  # noqa: S101 - a close computed them
-    e = found.evidence
-    symbol, b = engine.symbols.names[row], int(found.b[at])
-    returns = past.returns[:, column]
+def _known(columns: np.ndarray) -> list[list[float]]:
+    """Return what is not NaN of each column, in its order."""
+    known = ~np.isnan(columns.T)
+    values, ends = columns.T[known].tolist(), known.sum(axis=1).cumsum().tolist()
+    return [values[first:end] for first, end in zip([0, *ends], ends, strict=False)]
+
+
+def _candidate(engine: "Engine", k: int, told: _Told, at: int, *, shadow: bool) -> Candidate:
+    e, t, every = told.found, told.table, told.every
+    row, b = e["row"][at], e["b"][at]
+    symbol = engine.symbols.names[row]
     return Candidate(
         candidate_id=life.candidate_id(engine.day, symbol, b),
         symbol=symbol,
         k=k,
         state=life.State.CANDIDATE.name,
         shadow=shadow,
-        born_k=k if shadow else int(table["born_k"][row]),
+        born_k=k if shadow else t["born_k"][at],
         b=b,
-        flat_len=int(e.flat_length[at]),
-        x=float(e.x[at]),
-        z=float(e.z[at]),
-        accel=float(e.accel[at]),
-        ao=float(every.ao[row]),
-        ac=float(every.value[row]),
-        slow_mean=float(every.slow_mean[row]),
-        surge=float(e.surge[at]),
-        cum_volume=int(e.volume[at]),
-        cum_dollars=float(e.dollars[at]),
-        jump_share=_or_none(e.jump_share[at]),
-        burst_trades=int(e.trades[at]),
-        sigma5_bps=float(found.sigma5[at]),
-        sigma1m_bps=sigma1m,
+        flat_len=e["flat_length"][at],
+        x=e["x"][at],
+        z=e["z"][at],
+        accel=e["accel"][at],
+        ao=every["ao"][at],
+        ac=every["value"][at],
+        slow_mean=every["slow_mean"][at],
+        surge=e["surge"][at],
+        cum_volume=e["volume"][at],
+        cum_dollars=e["dollars"][at],
+        jump_share=_or_none(e["jump_share"][at]),
+        burst_trades=e["trades"][at],
+        sigma5_bps=e["sigma5"][at],
+        sigma1m_bps=told.sigma1m[at],
         noise_gain=oscillator.noise_gain(engine.settings.curve),
-        close=float(table["close"][row]),
-        base_close=float(found.base_close[at]),
-        volume_1m=past.volume_1m[column],
-        volume_5m=past.volume_5m[column],
-        dollar_volume_1m=past.dollars_1m[column] / 1e6,
-        synthetic_share=float(e.synthetic_share[at]),
-        returns_1m_bps=returns[~np.isnan(returns)].tolist(),
-        window={name: values[column] for name, values in past.windows.items()},
-        session=session_state(engine, row, past.value_5m[column], past.shares_5m[column]),
-        quote=quote(engine, row, past.spread_bps[:, column]),
-        luld_up=_or_none(table["luld_up"][row]),
-        luld_down=_or_none(table["luld_down"][row]),
-        halted=bool(table["halted"][row]),
-        last_price=float(table["close"][row]),
-        last_ts_ns=int(table["last_ns"][row]),
-        flags=["revised"] if table["revised_k"][row] > k - engine.settings.limits.history else [],
+        close=t["close"][at],
+        base_close=e["base_close"][at],
+        volume_1m=told.volume_1m[at],
+        volume_5m=told.volume_5m[at],
+        dollar_volume_1m=told.dollars_1m[at] / 1e6,
+        synthetic_share=e["synthetic_share"][at],
+        returns_1m_bps=told.returns[at],
+        window={name: values[at] for name, values in told.windows.items()},
+        session=told.sessions[at],
+        quote=told.quotes[at],
+        luld_up=_or_none(t["luld_up"][at]),
+        luld_down=_or_none(t["luld_down"][at]),
+        halted=bool(t["halted"][at]),
+        pauses_today=t["pauses"][at],
+        resumed_ts_ns=t["resumed_ns"][at] if t["resumed_ns"][at] >= 0 else None,
+        last_price=t["close"][at],
+        last_ts_ns=t["last_ns"][at],
+        flags=told.flags[at],
     )
 
 
-def windows(engine: "Engine", k: int, rows: np.ndarray, count: int) -> dict[str, list[list[Any]]]:
-    """Return the last `count` buckets of symbols, oldest first, one list per symbol and column."""
+def windows(
+    engine: "Engine", k: int, rows: np.ndarray, count: int, have: dict[str, np.ndarray]
+) -> dict[str, list[list[Any]]]:
+    """Return the last `count` buckets of symbols, oldest first, one list per symbol and column.
+
+    Args: have: columns that were read already, each up to bucket k.
+    """
 
     def column(name: str) -> np.ndarray:
+        read = have.get(name)
+        if read is not None and len(read) >= count:
+            return read[-count:]
         return engine.rings.window(name, k, count, rows)
 
     filled = {short: column(name).T.tolist() for short, name in _WINDOW}
@@ -177,49 +186,108 @@ def windows(engine: "Engine", k: int, rows: np.ndarray, count: int) -> dict[str,
     return {"k0": [[k - count + 1]] * rows.size, **filled, "vwap": vwap.T.tolist()}
 
 
-def session_state(engine: "Engine", row: int, value_5m: int, shares_5m: int) -> SessionState:
-    """Return the session sums of a symbol as of the newest closed bucket.
+def _sessions(
+    engine: "Engine", rows: np.ndarray, value_5m: np.ndarray, shares_5m: np.ndarray
+) -> list[SessionState]:
+    """Return the session sums of symbols as of the newest closed bucket.
 
     Args: value_5m, shares_5m: what the last five minutes added.
     """
-    table = engine.table
-    value, shares = int(table["value"][row]), int(table["shares"][row])
-    vwap = value / shares / 1e6 if shares else None
+    columns = [engine.table[name][rows].tolist() for name in _OF_SESSION]
+    return list(map(_session, *columns, value_5m.tolist(), shares_5m.tolist()))
+
+
+def _session(
+    value: int, shares: int, anchor: int, square: float, volume: int, trades: int,
+    first: float, high: float, low: float, value_5m: int, shares_5m: int,
+) -> SessionState:  # fmt: skip
+    """Sum up with whole numbers as long as there are any."""
     deviation = None
     if shares:
-        away = value / shares - int(table["anchor_micro"][row])
-        spread = max(float(table["square"][row]) / shares - away * away, 0.0)
-        deviation = float(np.sqrt(spread)) / 1e6
+        away = value / shares - anchor
+        deviation = math.sqrt(max(square / shares - away * away, 0.0)) / 1e6
     old_value, old_shares = value - value_5m, shares - shares_5m
     return SessionState(
-        vwap=vwap,
+        vwap=value / shares / 1e6 if shares else None,
         vwap_sd=deviation,
-        cum_volume=int(table["volume"][row]),
-        trades=int(table["trades"][row]),
-        open=_or_none(table["open"][row]),
-        high=_or_none(table["high"][row]),
-        low=_or_none(table["low"][row]),
+        cum_volume=volume,
+        trades=trades,
+        open=_or_none(first),
+        high=_or_none(high),
+        low=_or_none(low),
         vwap_5min_ago=old_value / old_shares / 1e6 if old_shares > 0 else None,
     )
 
 
-def quote(engine: "Engine", row: int, spreads: np.ndarray) -> Quote | None:
-    """Return the NBBO of a symbol as of the bucket's end plus grace; None before the first quote.
+def quotes(engine: "Engine", rows: np.ndarray, spreads: np.ndarray) -> list[Quote | None]:
+    """Return the NBBO of symbols as of the bucket's end plus grace; None before the first quote.
 
-    Args: spreads: (buckets,) bps, of the last minute, NaN where unknown.
+    Args: spreads: (buckets, n) bps, of the last minute, NaN where unknown.
     """
-    state = engine.quote_state(row)
-    if state["ts_ns"] == 0:
-        return None
-    known = spreads[~np.isnan(spreads)]
-    return Quote(
-        bid=float(state["bid"]),
-        ask=float(state["ask"]),
-        bid_size=int(state["bid_size"]),
-        ask_size=int(state["ask_size"]),
-        ts_ns=int(state["ts_ns"]),
-        median_spread_bps_60s=float(np.median(known)) if known.size else None,
-    )
+    unit = ROUND_LOT if engine.parameters["quote_size_unit"] == "round_lots" else 1
+    states = engine.quotes[rows]
+    columns = [states[name].tolist() for name in ("ts_ns", "bid", "ask", "bid_size", "ask_size")]
+    return [
+        Quote(
+            bid=bid, ask=ask, bid_size=bid_size * unit, ask_size=ask_size * unit, ts_ns=ts_ns,
+            median_spread_bps_60s=_or_none(spread),
+        )
+        if ts_ns
+        else None
+        for ts_ns, bid, ask, bid_size, ask_size, spread in zip(
+            *columns, _medians(spreads), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _medians(columns: np.ndarray) -> list[float]:
+    """Return the median of each column's known values, NaN where there is none."""
+    ordered = np.sort(columns, axis=0)  # NaN goes last
+    known = (~np.isnan(columns)).sum(axis=0)
+    low, high = np.maximum(known - 1, 0) // 2, np.minimum(known // 2, len(columns) - 1)
+    middle = np.take_along_axis(ordered, np.stack((low, high)), axis=0)
+    medians: list[float] = np.where(known > 0, (middle[0] + middle[1]) / 2, np.nan).tolist()
+    return medians
+
+
+def flags(engine: "Engine", k: int, rows: np.ndarray) -> list[list[str]]:
+    """Return the data-quality flags of symbols' evidence in bucket k (`signals.quality`)."""
+    table, reach = engine.table, engine.settings.limits.history
+    raised = [
+        (name, (table[column][rows] > k - kept).tolist())
+        for name, column, kept in (
+            ("gap", "gap_k", reach), ("late_rate", "late_k", LATE_BUCKETS),
+            ("revised", "revised_k", reach),
+        )
+    ]  # fmt: skip
+    return [[name for name, of in raised if of[at]] for at in range(rows.size)]
+
+
+def marks(engine: "Engine", k: int) -> list[Mark]:
+    """Return the closed bucket of every symbol with a watched position, by symbol."""
+    known = ((symbol, engine.symbols.row_of(symbol)) for symbol in sorted(engine.exits.symbols))
+    told = [(s, r) for s, r in known if r is not None and engine.table["first_k"][r] >= 0]
+    if not told:
+        return []
+    rows = np.array([row for _, row in told])
+    returns = minute_returns(engine, k, rows, RETURN_MINUTES)
+    spreads = engine.rings.window("spread_bps", k, SPREAD_BUCKETS, rows)
+    nbbo = quotes(engine, rows, spreads)
+    high, low, close = (engine.rings.row(name, k) for name in ("high", "low", "close"))
+    return [
+        Mark(
+            symbol=symbol,
+            k=k,
+            high=float(high[row]),
+            low=float(low[row]),
+            close=float(close[row]),
+            quote=nbbo[at],
+            halted=bool(engine.table["halted"][row]),
+            returns_1m_bps=returns[:, at][~np.isnan(returns[:, at])].tolist(),
+            revised=engine.book.revised(row)[-MOST_REVISED:],
+        )
+        for at, (symbol, row) in enumerate(told)
+    ]
 
 
 def exit_signal(engine: "Engine", crossing: Crossing) -> ExitSignal:
@@ -232,12 +300,8 @@ def exit_signal(engine: "Engine", crossing: Crossing) -> ExitSignal:
     if newest is None and 0 < held["ts_ns"] <= t.ts_ns:
         newest = held
     sigma5 = detector.sigma5_bps(
-        engine.rings,
-        np.array([engine.closed_k + 1]),
-        np.array([row]),
-        engine.table["ring_k"],
-        engine.settings.sigma_window,
-    )
+        engine.rings, engine.closed_k + 1, row, engine.table, engine.settings
+    )  # fmt: skip
     return ExitSignal(
         run=engine.run,
         signal_id=crossing.signal_id,
@@ -258,7 +322,7 @@ def exit_signal(engine: "Engine", crossing: Crossing) -> ExitSignal:
         prior_price=crossing.prior.price if crossing.prior else None,
         prior_ts_ns=crossing.prior.ts_ns if crossing.prior else None,
         prints_through=crossing.prints_through,
-        sigma5_bps=_or_none(float(sigma5[0])),
+        sigma5_bps=_or_none(sigma5),
         bid=None if newest is None else float(newest["bid"]),
         ask=None if newest is None else float(newest["ask"]),
         quote_ts_ns=None if newest is None else int(newest["ts_ns"]),

@@ -1,8 +1,8 @@
 """From closed buckets to candidates: features of every symbol, evidence of the few, their window.
 
 Works on the shard's rings and columns; the rules are in `signals.oscillator` and
-`signals.candidates`. The cheap features run over all symbols, the rest over those that live or
-could be born. Choices that the design leaves open:
+`signals.candidates`, the compiled loops in `closing`. The cheap features run over all symbols, the
+rest over those that live or could be born. Choices that the design leaves open:
 
 - Warm (T1): history + warm-up - 1 buckets since the rings began (73 with the defaults), at least
   fast + history for the surge's base and 62 for the noise.
@@ -18,23 +18,28 @@ could be born. Choices that the design leaves open:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from shards import closing
 from shards.columns import Columns, Rings
+from shards.state import FOUND, Every, Rule, Table
 from signals import candidates as life
 from signals import oscillator
-from signals.candidates import Evidence, State
+from signals.candidates import State
+from signals.parameters.catalogue import defaults
 
-MINUTE = oscillator.BUCKETS_PER_MINUTE
+MINUTE = closing.MINUTE
 MINUTES_KEPT = 64
-GRAVITY_BUCKETS = 60
-FRESH_BUCKETS = 12
-GRAVITY_CAP_USD = 5_000_000
+GRAVITY_BUCKETS = closing.GRAVITY_BUCKETS
+_MODES = ("accelerator", "awesome", "awesome_smoothed")  # as `closing` numbers them
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True)
+class Settings:
     """The parameters of detection, typed."""
 
     curve: oscillator.Curve
@@ -71,6 +76,23 @@ class Settings(NamedTuple):
         """Buckets that the rings hold: a power of two."""
         return 1 << (self.reach - 1).bit_length()
 
+    @cached_property
+    def rule(self) -> Rule:
+        """The same as the kernels take it."""
+        limits, curve = self.limits, self.curve
+        near = thresholds_near(limits)
+        return Rule(
+            mode=_MODES.index(curve.mode), fast=curve.fast, slow=curve.slow, smooth=curve.smooth,
+            lookback=self.lookback, by_ratio=self.accel_mode == "ratio",
+            history=limits.history, min_flat=limits.min_flat,
+            quiet_bps=float(limits.ratio * limits.min_magnitude),
+            max_synthetic=float(limits.max_synthetic),
+            floor=max(self.vol_floor, float(np.finfo(np.float64).tiny)), warm=self.warm,
+            sigma_window=self.sigma_window, burst_reach=limits.history + limits.max_burst + 2,
+            noise_gain=oscillator.noise_gain(curve),
+            near_x=near[0], near_accel=near[1], near_surge=near[2], near_synthetic=near[3],
+        )  # fmt: skip
+
 
 def settings_of(parameters: Mapping[str, object]) -> Settings:
     """Return the settings that the parameters ask for."""
@@ -84,151 +106,21 @@ def settings_of(parameters: Mapping[str, object]) -> Settings:
     )
 
 
-class Features(NamedTuple):
-    """Of every symbol in the bucket that closes, (symbols,) each."""
-
-    ao: np.ndarray
-    value: np.ndarray  # AC or what the mode asks for, USD
-    slow_mean: np.ndarray
-    x: np.ndarray
-    accel: np.ndarray
-    surge: np.ndarray
-    warm: np.ndarray
-    quiet: np.ndarray
-    synthetic_share: np.ndarray
-
-
-class Found(NamedTuple):
-    """Evidence of some symbols, (n,) each; `rows` are their row numbers."""
-
-    rows: np.ndarray
-    b: np.ndarray
-    evidence: Evidence
-    sigma5: np.ndarray
-    base_close: np.ndarray
-
-
-def curves(rings: Rings, k: int, curve: oscillator.Curve) -> tuple[np.ndarray, ...]:
-    """Compute bucket k's AO and x into the rings; return (ao, value, slow mean, x)."""
-    slow_mean = rings.total("source", k, curve.slow) / curve.slow
-    ao = rings.total("source", k, curve.fast) / curve.fast - slow_mean
-    rings.row("ao", k)[:] = ao
-    if curve.mode == "awesome":
-        value = ao
-    else:
-        smoothed = rings.total("ao", k, curve.smooth) / curve.smooth
-        value = ao - smoothed if curve.mode == "accelerator" else smoothed
-    x = oscillator.in_bps(value, slow_mean)
-    rings.row("x", k)[:] = x
-    return ao, value, slow_mean, x
-
-
-def features(rings: Rings, k: int, ring_k: np.ndarray, settings: Settings) -> Features:
-    """Return the features of every symbol in bucket k, whose raw columns are in the rings."""
-    limits = settings.limits
-    ao, value, slow_mean, x = curves(rings, k, settings.curve)
-    accel = oscillator.acceleration(
-        x,
-        rings.row("x", k - settings.lookback),
-        mode=settings.accel_mode,
-        lookback=settings.lookback,
-    )
-    fast = settings.curve.fast
-    recent = rings.total("calm", k, fast) / fast
-    base = rings.total("calm", k - fast, limits.history) / limits.history
-    floor = max(settings.vol_floor, float(np.finfo(np.float64).tiny))
-    share = rings.total("synthetic", k, limits.history) / limits.history
-    quiet = np.full(x.size, limits.min_flat > 0)
-    for j in range(k - limits.min_flat + 1, k + 1):
-        quiet &= np.abs(rings.row("x", j)) <= limits.ratio * limits.min_magnitude
-    quiet &= share <= limits.max_synthetic
-    return Features(
-        ao, value, slow_mean, x, accel,
-        surge=recent / np.maximum(base, floor),
-        warm=k - ring_k + 1 >= settings.warm,
-        quiet=quiet,
-        synthetic_share=share,
-    )  # fmt: skip
-
-
-def sigma5_bps(
-    rings: Rings, b: np.ndarray, rows: np.ndarray, ring_k: np.ndarray, window: int
-) -> np.ndarray:
-    """Return the noise before bucket `b` of each row: `window` returns, the last one into b - 1."""
-    last = b - 1
-    closes = rings.windows("close", last, window + 1, rows)
-    age = np.arange(window, -1, -1)[:, None]
-    closes = np.where(last - age >= ring_k[rows], closes, np.nan)
-    return oscillator.noise_bps(oscillator.log_returns_bps(closes))
-
-
-def gather(
-    rings: Rings,
-    k: int,
-    rows: np.ndarray,
-    table: Columns,
-    every: Features,
-    settings: Settings,
-    *,
-    latched: bool = True,
-) -> Found:
-    """Return the evidence of the given rows in bucket k.
-
-    Args: latched: living candidates keep the burst and the noise that they were born with.
-    """
-    limits = settings.limits
-    alive = (table["state"][rows] == State.CANDIDATE) & latched
-    walked = oscillator.burst(rings.window("x", k, limits.history, rows), limits.ratio)
-    length = np.where(alive, k - table["b"][rows] + 1, walked.length)
-    flat_length = np.where(alive, table["flat_len"][rows], walked.flat_length)
-    b = k - length + 1
-    b = np.where(length > 0, b, k)
-    depth = limits.history + limits.max_burst + 2
-    inside = np.arange(depth - 1, -1, -1)[:, None] < length
-
-    def window(name: str) -> np.ndarray:
-        return rings.window(name, k, depth, rows)
-
-    volume, value, shares = window("volume"), window("value"), window("shares")
-    closes = rings.window("close", k, depth + 1, rows)
-    vwap = np.where(shares > 0, value / np.maximum(shares, 1) / 1e6, closes[1:])
-    dollars = oscillator.ordered_sum(np.where(inside, volume * vwap, 0.0))
-    base_close = rings.windows("close", b - 1, 1, rows)[0]
-    gain = closes[-1] - base_close
-    steps = np.where(inside, closes[1:] - closes[:-1], -np.inf).max(axis=0)
-    sigma5 = sigma5_bps(rings, b, rows, table["ring_k"], settings.sigma_window)
-    sigma5 = np.where(alive, table["sigma5"][rows], sigma5)
-    x = every.x[rows]
-    evidence = Evidence(
-        x=x,
-        z=x / (oscillator.noise_gain(settings.curve) * sigma5),
-        accel=every.accel[rows],
-        flat_length=flat_length,
-        volume=np.where(inside, volume, 0).sum(axis=0),
-        dollars=dollars,
-        surge=every.surge[rows],
-        burst_length=length,
-        jump_share=np.where(gain > 0, steps / np.where(gain > 0, gain, 1.0), np.nan),
-        trades=np.where(inside, window("trades"), 0).sum(axis=0),
-        synthetic_share=every.synthetic_share[rows],
-    )
-    return Found(rows, b, evidence, sigma5, base_close)
-
-
-def worth_a_look(every: Features, state: np.ndarray, limits: life.Thresholds) -> np.ndarray:
-    """Return the rows whose evidence is needed: alive, or near enough in the cheap features."""
+def thresholds_near(limits: life.Thresholds) -> tuple[float, float, float, float]:
+    """Return what x, accel, surge and the synthetic share must reach to be worth a look."""
     m = limits.margin
-    near = (state == State.IDLE) | (state == State.ARMED)
-    near &= (every.x > 0) & (every.x >= m * limits.min_magnitude)
-    near &= (every.accel >= m * limits.accel_rate) & (every.surge >= m * limits.surge)
-    near &= every.synthetic_share <= min(limits.max_synthetic / m, 1.0)
-    return np.flatnonzero(near | (state == State.CANDIDATE))
+    return (
+        m * limits.min_magnitude,
+        m * limits.accel_rate,
+        m * limits.surge,
+        min(limits.max_synthetic / m, 1.0),
+    )
 
 
 class Step(NamedTuple):
-    """What bucket k changed: positions into `found.rows`, and endings as (row, Reason)."""
+    """What bucket k changed: positions into `found`, and endings as (row, Reason)."""
 
-    found: Found
+    found: np.ndarray  # FOUND of the weighed rows
     births: np.ndarray
     alive: np.ndarray
     shadows: np.ndarray
@@ -236,58 +128,84 @@ class Step(NamedTuple):
 
 
 def step(
-    rings: Rings, k: int, table: Columns, every: Features, settings: Settings, restarted: np.ndarray
+    rings: Rings, k: int, table: Columns, every: Every, settings: Settings, restarted: np.ndarray
 ) -> Step:
-    """Advance every symbol's state by bucket k."""
-    limits = settings.limits
-    started = table["first_k"] >= 0
-    broken = started & ((table["restart"] != 0) | restarted)
-    halted = table["halted"] != 0
-    state = life.rested(
-        table["state"], table["until_k"], k,
-        warm=every.warm, suspended=started & (halted | (table["restart"] != 0)),
-        restarted=restarted & started, quiet=every.quiet,
+    """Advance every symbol's state by bucket k, whose raw columns are in the rings."""
+    closing.look(
+        k, table.size, table.view(Table), rings.view(), settings.rule, restarted, every,
+        np.empty(table.size, np.int64),
     )  # fmt: skip
-    table["state"][:] = state
-    ended = _end(k, table, every, halted, broken, limits, restarted)
-    found = gather(rings, k, worth_a_look(every, table["state"], limits), table, every, settings)
-    alive = table["state"][found.rows] == State.CANDIDATE
-    births = ~alive & life.passes(found.evidence, limits)
-    shadows = ~alive & ~births & life.passes(found.evidence, limits, margin=limits.margin)
-    rows = found.rows[births]
-    table["state"][rows] = State.CANDIDATE
-    table["born_k"][rows] = k
-    table["b"][rows] = found.b[births]
-    table["flat_len"][rows] = found.evidence.flat_length[births]
-    table["sigma5"][rows] = found.sigma5[births]
-    return Step(
-        found,
-        np.flatnonzero(births),
-        np.flatnonzero(alive | births),
-        np.flatnonzero(shadows),
-        ended,
+    ended = _end(k, table, every, settings.limits, restarted)
+    rows = np.flatnonzero(every.near[: table.size])
+    found = gather(rings, k, rows, table, every, settings)
+    if rows.size == 0:
+        return Step(found, rows, rows, rows, ended)
+    verdict = found["verdict"]
+    births = np.flatnonzero(verdict == closing.BORN)
+    if births.size:
+        _bear(k, table, found[births])
+    alive = np.flatnonzero((verdict == closing.ALIVE) | (verdict == closing.BORN))
+    return Step(found, births, alive, np.flatnonzero(verdict == closing.NEAR_MISS), ended)
+
+
+def gather(
+    rings: Rings,
+    k: int,
+    rows: np.ndarray,
+    table: Columns,
+    every: Every,
+    settings: Settings,
+    *,
+    latched: bool = True,
+) -> np.ndarray:
+    """Return the evidence (FOUND) of the given rows in bucket k.
+
+    Args: latched: living candidates keep the burst and the noise that they were born with.
+    """
+    found = np.zeros(rows.size, FOUND)
+    if rows.size:
+        found["row"] = rows
+        scratch = np.empty((2, settings.sigma_window + 1))
+        closing.weigh(
+            k, rows, table.view(Table), rings.view(), settings.rule, settings.limits, every,
+            latched, scratch, found,
+        )  # fmt: skip
+    return found
+
+
+def sigma5_bps(rings: Rings, b: int, row: int, table: Columns, settings: Settings) -> float:
+    """Return the noise before bucket `b` of a row, NaN when unknown."""
+    scratch = np.empty((2, settings.sigma_window + 1))
+    return float(
+        closing.noise_before(
+            b, row, int(table["ring_k"][row]), rings.view().close, settings.rule, scratch
+        )
     )
 
 
+def _bear(k: int, table: Columns, born: np.ndarray) -> None:
+    rows = born["row"]
+    table["state"][rows] = State.CANDIDATE
+    table["born_k"][rows] = k
+    table["b"][rows] = born["b"]
+    table["flat_len"][rows] = born["flat_length"]
+    table["sigma5"][rows] = born["sigma5"]
+
+
 def _end(
-    k: int,
-    table: Columns,
-    every: Features,
-    halted: np.ndarray,
-    broken: np.ndarray,
-    limits: life.Thresholds,
-    restarted: np.ndarray,
+    k: int, table: Columns, every: Every, limits: life.Thresholds, restarted: np.ndarray
 ) -> list[tuple[int, life.Reason]]:
     """End the candidacies that must end in bucket k; return (row, reason) of each."""
     rows = np.flatnonzero(table["state"] == State.CANDIDATE)
     if rows.size == 0:
         return []
+    halted = table["halted"] != 0
     reasons = life.endings(
         k,
         x=every.x[rows],
         born_k=table["born_k"][rows],
         halted=halted[rows],
-        gap=broken[rows],
+        gap=(table["restart"][rows] != 0) | restarted[rows],
         revised=table["revised_k"][rows] >= table["b"][rows],
         limits=limits,
     )
@@ -296,6 +214,7 @@ def _end(
         if reason is life.Reason.NONE:
             continue
         ended.append((row, reason))
+        every.near[row] = False
         fresh = bool(restarted[row]) and not halted[row]
         if reason in (life.Reason.HALT, life.Reason.GAP):
             table["state"][row] = State.WARMUP if fresh else State.SUSPENDED
@@ -303,3 +222,9 @@ def _end(
             table["state"][row] = State.COOLING
             table["until_k"][row] = k + limits.cooldown
     return ended
+
+
+def warm() -> None:
+    """Compile the close's kernels, or load them from the cache."""
+    settings = settings_of(defaults())
+    closing.warm(settings.rule, settings.limits)

@@ -11,18 +11,19 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from relay.extension import read_extension
+from relay.extension import Extension, read_extension
 from relay.frames import FrameError
 from shards.assignment import Assignment
 from shards.engine import ClosedBucket, Engine
+from shards.lag import Lag
 from shards.state import EngineState
 from signals import messages
 from signals.messages import Message
 
 logger = logging.getLogger(__name__)
 
-MAX_SANE_LAG_NS = 3_600_000_000_000  # beyond it the watermark is a tape's, not this host's
-_WORDS = (b"\xa1T\xa5clock", b"\xa1T\xa6resume")  # control messages that concern a duty
+_CONTROLS = ("clock", "resume", "gap")  # control messages that concern a duty
+_WORDS = (b"\xa1T\xa5clock", b"\xa1T\xa6resume", b"\xa1T\xa3gap")
 _LOOK_BYTES = 160  # an extension element and the start of what follows
 
 
@@ -31,7 +32,8 @@ class Duty:
     send: queues a message for the hub; seq: the next message number of this process.
     keep: queues the state after a close (with the relay's epoch), None without a store.
     now_ns: the host's clock, for the lag.
-    archive: takes each close's rows, never waits.
+    archive: takes each close's rows, and revisions of earlier ones; never waits.
+    begun: told the relay's epoch and the number of the first frame that was taken.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Duty:
         now_ns: Callable[[], int],
         record: BinaryIO | None = None,
         archive: Callable[[np.ndarray], None] | None = None,
+        begun: Callable[[int, int], None] | None = None,
     ) -> None:
         self.assignment, self.engine = assignment, engine
         self._send, self._seq, self._keep, self._now_ns = send, seq, keep, now_ns
-        self._record, self._archive = record, archive
+        self._record, self._archive, self._begun = record, archive, begun
+        self._lag = Lag(silent=assignment.lockstep, speed=assignment.speed)
         self.relay_epoch: int | None = None
         self.expected = 0  # frames below it were taken
         self.watermark_ns = 0
@@ -56,13 +60,13 @@ class Duty:
         self._seen_until_ns = 0  # data up to this clock is sent again, and was taken already
         for position in assignment.watch:
             engine.watch(position)
+        if (coming := assignment.coming) is not None:
+            engine.set_parameters(coming.values, coming.version, coming.from_k)
 
     @property
     def lag_ms(self) -> float:
-        """How far the watermark trails the host's clock; 0 on a tape."""
-        lag_ns = self._now_ns() - self.watermark_ns
-        tape = self.assignment.lockstep or abs(lag_ns) > MAX_SANE_LAG_NS
-        return 0.0 if tape else lag_ns / 1e6
+        """How far what was worked off trails the market; 0 in lock-step."""
+        return self._lag.ms(self._now_ns())
 
     def resume_at(self, epoch: int, offset: int) -> None:
         """Tell where the restored engine goes on, in the relay's count."""
@@ -73,7 +77,7 @@ class Duty:
         try:
             position = read_extension(frame)
             control = _controls(frame) if _may_hold_control(frame) else []
-        except (FrameError, msgspec.MsgspecError, IndexError):
+        except (FrameError, msgspec.MsgspecError, IndexError, RecursionError):
             logger.warning("bad frame set aside", extra={"bytes": len(frame)})
             return
         watermark_ns, stop = 0, None
@@ -83,24 +87,42 @@ class Duty:
                 self._note_repetition(int(message.get("again", 0)))
             elif message["T"] == "resume" and message.get("state") == "GAP":
                 self._gap_since_ns = self.watermark_ns or self.engine.intake.resumed_cut_ns
+            elif message["T"] == "gap":  # the venue's prints of this time may be missing
+                self._note_gap(message.get("from"), message.get("to"))
         if position is None:
             if not control:
                 self._feed(frame, None)
         else:
             watermark_ns = max(watermark_ns, position.watermark_ns)
             self._note_epoch(position.epoch)
+            if self._begun is not None:
+                self._begun(position.epoch, position.previous + 1)
+                self._begun = None
         self._advance(watermark_ns, stop)
-        if position is not None and position.offset >= self.expected:
+        if position is not None and self._is_new(position):
             self.expected = position.offset + 1
             if not control and not self._seen_until_ns:
-                self._feed(frame, position.offset)
+                self._feed(frame, position)
+
+    def _is_new(self, position: Extension) -> bool:
+        """Was it not taken yet? A part of a long frame of the upstream completes no number."""
+        part = position.previous == position.offset
+        return position.offset >= self.expected - part
+
+    def _note_gap(self, from_ns: object, to_ns: object) -> None:
+        if isinstance(from_ns, int) and isinstance(to_ns, int) and from_ns < to_ns:
+            self.engine.gap(from_ns, to_ns)
 
     def _note_repetition(self, again_ns: int) -> None:
         """What follows is sent again up to `again_ns`: nothing new when we closed that already."""
         self._seen_until_ns = again_ns if again_ns <= self.watermark_ns else 0
 
-    def _feed(self, frame: bytes, offset: int | None) -> None:
-        self.engine.feed(frame, offset)
+    def _feed(self, frame: bytes, position: Extension | None) -> None:
+        """A frame holds what the relay counts from `previous` (left out) up to `offset`."""
+        if position is None:
+            self.engine.feed(frame)
+        else:
+            self.engine.feed(frame, position.previous + 1, position.offset)
         if self.engine.exits.symbols:
             self._send_signals()
 
@@ -122,6 +144,7 @@ class Duty:
         if watermark_ns <= self.watermark_ns and stop is None:
             return
         self.watermark_ns = max(self.watermark_ns, watermark_ns)
+        self._lag.note(self._now_ns(), self.watermark_ns)
         previous: ClosedBucket | None = None
         for closed in self.engine.closing(self.watermark_ns):
             self._book(closed)
@@ -132,11 +155,13 @@ class Duty:
             self._send_signals()
         if previous is not None:
             self._report(previous, stop)
+            self._archive_revisions()
         elif stop is not None:
             self._send(
                 messages.StopDone(
                     run=self.assignment.run, shard=self.engine.shard, epoch=self.engine.epoch,
                     seq=self._seq(), stop=stop, t_ns=self.watermark_ns,
+                    assignment=self.assignment.assignment,
                 )
             )  # fmt: skip
 
@@ -148,6 +173,13 @@ class Duty:
             self._archive(closed.rows)
         if self._keep is not None:
             self._keep(self.engine.state_after(closed.k), self.relay_epoch or 0)
+
+    def _archive_revisions(self) -> None:
+        """Hand on what became of earlier buckets: after the report, which must not wait for it."""
+        if self._archive is not None:
+            revised = self.engine.take_revisions()
+            if revised.size:
+                self._archive(revised)
 
     def _report(self, closed: ClosedBucket, stop: int | None) -> None:
         self._send(
@@ -175,4 +207,4 @@ def _may_hold_control(frame: bytes) -> bool:
 def _controls(frame: bytes) -> list[dict[str, Any]]:
     decoded = msgspec.msgpack.decode(frame)
     found = decoded if isinstance(decoded, list) else []
-    return [one for one in found if isinstance(one, dict) and one.get("T") in ("clock", "resume")]
+    return [one for one in found if isinstance(one, dict) and one.get("T") in _CONTROLS]

@@ -7,33 +7,37 @@ candidates whatever the batching, the jitter within grace, the number of shards,
 
 - The NBBO of a bucket is the newest quote up to its end plus grace; the median spread is that of
   the last 12 buckets' NBBOs.
-- Halts and price bands count from the first close whose end plus grace reaches them.
+- Halts, price bands, cancels and corrections count by their own time, as prints do: from the close
+  of the bucket that they fall into.
 - `mid` as price source: the last sane quote midpoint before the bucket's end, also an older one;
   the median of high and low while there has been none.
 - A data gap of more than 10 s restarts every symbol's rings at its next eligible print.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shards import describe, detector, kernels, restart
+from shards import closing, describe, detector, kernels, restart
 from shards.booking import Booked
-from shards.buckets import BucketBook, vwap_usd
+from shards.buckets import BucketBook
 from shards.columns import FIRST_CAPACITY, Columns, Rings, Symbols
 from shards.exits import Crossing, ExitWatch, Print
 from shards.intake import Intake
-from shards.records import BUCKET_ROW, bucket_hash
-from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, EngineState
-from signals.messages import ExitSignal, IndexBucket, WatchedPosition, Withdrawn
+from shards.records import BUCKET_ROW, REVISED_ROW, bucket_hash
+from shards.state import MINUTES, RING, STATE, STATE_DEFAULTS, EngineState, Every, Table
+from signals.messages import ExitSignal, Gravity, IndexBucket, WatchedPosition, Withdrawn
 from signals.session import BUCKET_NS, Session
 
 __all__ = ["BUCKET_ROW", "ClosedBucket", "Engine", "bucket_hash"]
 
 INDEX_SYMBOLS = ("SPY", "QQQ", "IWM", "VIXY")
+MARKET_SYMBOLS = ("SPY", "QQQ")  # halted: so is everything
 MAX_GAP_NS = 10_000_000_000
-_SOURCES = ("median", "vwap", "mid")
+LATE_SHARE_MAX = 0.001
+PRINTS_PER_SYMBOL = 12  # of a busy bucket, for the memory that is touched at start
+_SOURCES = ("median", "vwap", "mid")  # as `closing` numbers them
 
 
 class ClosedBucket(NamedTuple):
@@ -70,25 +74,29 @@ class Engine:
         epoch: int,
         run: str,
         assignment: int,
+        capacity: int = FIRST_CAPACITY,
     ) -> None:
+        """Args: capacity: symbols whose arrays are touched now; more make them grow."""
         self.session, self.run, self.shard = session, run, shard
         self.epoch, self.assignment = epoch, assignment
         self.day = session.day.isoformat()
         self.symbols = Symbols([(lo, hi) for lo, hi in ranges])
-        self.book = BucketBook()
+        self.book = BucketBook(PRINTS_PER_SYMBOL * capacity)
         self.intake = Intake(session, self.symbols, self.book)
-        self.table = Columns(STATE, STATE_DEFAULTS, FIRST_CAPACITY)
+        self.table = Columns(STATE, STATE_DEFAULTS, capacity)
         self.quotes = np.zeros(0, kernels.QUOTE_STATE)
         self.closed_k = session.first_k - 1
         self.started = False
         self._pending: list[_Pending] = []
         self._flags: set[str] = set()
+        self._watching = False
+        self._lost = False  # frames, since the newest close
         self._crossings: list[Crossing] = []
         self._use(dict(parameters), parameters_version)
-        self.rings = Rings(RING, self.settings.depth)
+        self.rings = Rings(RING, self.settings.depth, capacity)
         self.minutes = Rings(MINUTES, detector.MINUTES_KEPT)
         self.exits = ExitWatch(int(str(self.parameters.get("exit_confirm_prints", 2))))
-        self.features: detector.Features | None = None
+        self.features: Every | None = None
 
     # --- parameters ----------------------------------------------------------------------------
 
@@ -127,24 +135,22 @@ class Engine:
 
     def _rebuild(self, k: int) -> None:
         """Recompute what feeds the oscillator, and its curves, for every bucket in the rings."""
-        first = max(k - self.rings.depth + 1, self.session.first_k)
-        for name in ("source", "ao", "x"):
-            for j in range(k - self.rings.depth + 1, k + 1):
-                self.rings.row(name, j)[:] = np.nan
-        for j in range(first, k + 1):
-            self._set_source(j)
-        start = max(first, k - self.rings.depth + self.settings.curve.slow)
-        for j in range(start, k + 1):
-            detector.curves(self.rings, j, self.settings.curve)
+        closing.rebuild(
+            max(k - self.rings.depth + 1, self.session.first_k), k, self.table.size,
+            self.table.view(Table), self.rings.view(), self.settings.rule,
+            Every.empty(self.table.size), _SOURCES.index(self.price_source),
+        )  # fmt: skip
 
     # --- feed ----------------------------------------------------------------------------------
 
-    def feed(self, buf: bytes, offset: int | None = None) -> None:
-        """Take one msgpack frame; `offset` is the relay's number of it.
+    def feed(self, buf: bytes, offset: int | None = None, last: int | None = None) -> None:
+        """Take one msgpack frame; `offset` is the relay's number of it, or of its first part.
+
+        Args: last: the number of its last part, when the relay has joined several.
 
         A malformed frame is counted, left out, and flagged in the next report.
         """
-        if self.intake.feed(buf, offset) or self.exits.symbols:
+        if self.intake.feed(buf, offset, last) or self._watching:
             self._drain()
 
     def _drain(self) -> None:
@@ -152,6 +158,7 @@ class Engine:
         arrived = self.intake.drain(self.closed_k)
         if self.intake.counts["bad_frames"] > bad:
             self._flags.add("bad_frame")
+            self._lost = True
         self.grow()
         if arrived is None:
             return
@@ -186,9 +193,14 @@ class Engine:
 
     def closing(self, watermark_ns: int) -> Iterator[ClosedBucket]:
         """Like `close_due`, one by one, so that the state after each can be stored."""
+        if self.started and watermark_ns < (self.closed_k + 2) * BUCKET_NS + self.grace_ns:
+            return iter(())  # nothing closes: the frames wait, to be decoded many at a time
+        return self._closing(watermark_ns)
+
+    def _closing(self, watermark_ns: int) -> Iterator[ClosedBucket]:
         due_k = min((watermark_ns - self.grace_ns) // BUCKET_NS - 1, self.session.end_k - 1)
         if self.started and due_k <= self.closed_k:
-            return  # nothing closes: the frames wait, to be decoded many at a time
+            return
         self._drain()
         if not self.started:
             self._join(due_k)
@@ -211,28 +223,37 @@ class Engine:
     def _close(self, k: int) -> ClosedBucket:
         self._switch(k)
         end_ns = (k + 1) * BUCKET_NS
-        self._apply_statuses(end_ns + self.grace_ns)
+        if self._lost:
+            self.table["gap_k"][:], self._lost = k, False
+        self._apply_statuses(end_ns)
         sums = self.book.close(k, self.table["anchor_micro"])
+        self.table["revised_k"][self.book.unsettled] = k
         self._merge_late()
+        self._count_late(k)
         self.intake.quotes.apply(end_ns, self.grace_ns, self.quotes)
-        self._accumulate(sums)
-        restarted = self._make_buckets(k, sums)
+        if self.features is None or self.features.x.size != self.table.size:
+            self.features = Every.empty(self.table.size)
+        restarted = np.empty(self.table.size, np.bool_)
+        closing.make_buckets(
+            k, sums, self.quotes, self.table.view(Table), self.rings.view(), self.minutes["close"],
+            _SOURCES.index(self.price_source), restarted,
+        )  # fmt: skip
         self.closed_k = k
-        every = detector.features(self.rings, k, self.table["ring_k"], self.settings)
-        self.features = every
-        taken = detector.step(self.rings, k, self.table, every, self.settings, restarted)
+        taken = detector.step(self.rings, k, self.table, self.features, self.settings, restarted)
         return ClosedBucket(
             k, self._parts(k, taken), self._bucket_rows(k), self.intake.first_waiting_offset()
         )
 
-    def _apply_statuses(self, cut_ns: int) -> None:
+    def _apply_statuses(self, end_ns: int) -> None:
         table = self.table
-        for status in self.intake.due_statuses(cut_ns):
+        for status in self.intake.due_statuses(end_ns):
             row = status.row
-            if status.kind == "halt":
-                table["halted"][row] = 1
+            if status.kind in ("halt", "market_halt"):
+                table["pauses"][row] += not table["halted"][row]  # a repeated word is one halt
+                table["halted"][row] = 1 if status.kind == "halt" else 2
             elif status.kind == "resume" and table["halted"][row]:
                 table["halted"][row] = 0
+                table["resumed_ns"][row] = status.ts_ns
                 table["restart"][row] = 1
                 table["reopen_k"][row] = status.ts_ns // BUCKET_NS
                 table["until_k"][row] = (
@@ -240,9 +261,16 @@ class Engine:
                 )
             elif status.kind == "band":
                 table["luld_up"][row], table["luld_down"][row] = status.up, status.down
-            elif status.kind == "revised":
-                k = status.ts_ns // BUCKET_NS
-                table["revised_k"][row] = max(table["revised_k"][row], k)
+
+    def _count_late(self, k: int) -> None:
+        """Note which symbols have more late prints than may be, since the minute began."""
+        table = self.table
+        late = table["late"] - table["minute_late"]
+        if late.any():
+            seen = table["seen"] - table["minute_seen"]
+            table["late_k"][late > LATE_SHARE_MAX * seen] = k
+        if (k + 1) % detector.MINUTE == 0:
+            table["minute_seen"][:], table["minute_late"][:] = table["seen"], table["late"]
 
     def _merge_late(self) -> None:
         """Count the late prints in their session's volume and VWAP."""
@@ -263,88 +291,42 @@ class Engine:
         np.add.at(table["shares"], rows, late["size"])
         np.add.at(table["square"], rows, late["size"] * away * away)
 
-    def _accumulate(self, sums: np.ndarray) -> None:
-        for name in ("volume", "trades", "value", "shares", "square"):
-            self.table[name][:] += sums[name]
-
-    def _make_buckets(self, k: int, sums: np.ndarray) -> np.ndarray:
-        """Fill the rings' row of bucket k; return which symbols' rings began in it."""
-        table, rings = self.table, self.rings
-        real = sums["prints"] > 0
-        first = table["first_k"]
-        first[real & (first < 0)] = k
-        restarted: np.ndarray = real & (table["restart"] != 0) & (table["halted"] == 0)
-        restarted = restarted & (k >= table["reopen_k"])
-        table["ring_k"][restarted] = k
-        table["restart"][restarted] = 0
-        if restarted.any():
-            rings.forget(("source", "ao", "x"), np.flatnonzero(restarted))
-        previous = table["close"].copy()
-        for name in ("open", "high", "low", "close"):
-            rings.row(name, k)[:] = np.where(real, sums[name], previous)
-        table["close"][real] = sums["close"][real]
-        table["last_ns"][real] = sums["last_ns"][real]
-        table["fresh_k"][real] = k
-        opening = real & np.isnan(table["open"])
-        table["open"][opening] = sums["open"][opening]
-        table["high"][:] = np.fmax(table["high"], np.where(real, sums["high"], np.nan))
-        table["low"][:] = np.fmin(table["low"], np.where(real, sums["low"], np.nan))
-        self._fill_counts(k, sums, real)
-        self._set_source(k)
-        if (k + 1) % detector.MINUTE == 0:
-            usable = (k >= table["ring_k"]) & (table["restart"] == 0)
-            row = self.minutes.row("close", k // detector.MINUTE)
-            row[:] = np.where(usable, table["close"], np.nan)
-        return restarted
-
-    def _fill_counts(self, k: int, sums: np.ndarray, real: np.ndarray) -> None:
-        rings = self.rings
-        live = self.table["first_k"] >= 0
-        for name in ("volume", "trades", "value", "shares"):
-            rings.row(name, k)[:] = np.where(live, sums[name], 0)
-        block = np.where(2 * sums["block"] > sums["volume"], sums["block"], 0)
-        rings.row("calm", k)[:] = np.where(live, sums["volume"] - block, 0)
-        rings.row("synthetic", k)[:] = live & ~real
-        quotes = self.quotes
-        two_sided = (quotes["bid"] > 0) & (quotes["ask"] >= quotes["bid"])
-        middle = np.where(two_sided, (quotes["bid"] + quotes["ask"]) / 2, np.nan)
-        rings.row("spread_bps", k)[:] = 1e4 * (quotes["ask"] - quotes["bid"]) / middle
-        rings.row("mid", k)[:] = quotes["mid"]
-
-    def _set_source(self, k: int) -> None:
-        """Fill the rings' `source` of bucket k: what feeds the oscillator."""
-        rings, table = self.rings, self.table
-        median = (rings.row("high", k) + rings.row("low", k)) / 2
-        if self.price_source == "vwap":
-            source = vwap_usd(rings.row("value", k), rings.row("shares", k), rings.row("close", k))
-        elif self.price_source == "mid":
-            mid = rings.row("mid", k)
-            source = np.where(np.isnan(mid), median, mid)
-        else:
-            source = median
-        valid = (table["first_k"] >= 0) & (k >= table["ring_k"]) & (table["ring_k"] >= 0)
-        broken = (table["restart"] != 0) & (table["halted"] == 0)
-        rings.row("source", k)[:] = np.where(valid & ~broken, source, np.nan)
-
     def _bucket_rows(self, k: int) -> np.ndarray:
         order = self.symbols.ordered()
         order = order[self.table["first_k"][order] >= 0]
         rows = np.empty(order.size, BUCKET_ROW)
-        rows["k"] = k
         rows["symbol"] = self.table["name"][order]
-        for name in ("open", "high", "low", "close", "volume", "trades", "synthetic"):
-            rows[name] = self.rings.row(name, k)[order]
-        rows["vwap"] = vwap_usd(
-            self.rings.row("value", k)[order], self.rings.row("shares", k)[order], rows["close"]
-        )
+        closing.fill_rows(k, order, self.rings.view(), rows)
         return rows
+
+    def take_revisions(self) -> np.ndarray:
+        """Return the REVISED_ROW records that late prints, cancels and corrections made since.
+
+        For history only; not on the path to a report.
+        """
+        made = self.book.history.take()
+        rows = np.zeros(len(made), REVISED_ROW)
+        for row, one in zip(rows, made, strict=True):
+            total = one.sums
+            row["k"], row["rev"] = one.k, one.rev
+            row["symbol"] = self.table["name"][one.row]
+            row["volume"], row["trades"] = total["volume"], total["trades"]
+            row["synthetic"] = total["prints"] == 0
+            for name in ("open", "high", "low", "close"):
+                carried = self.rings.row("close", one.k - 1)[one.row]
+                row[name] = carried if row["synthetic"] else total[name]
+            shares = int(total["shares"])
+            row["vwap"] = int(total["value"]) / shares / 1e6 if shares else row["close"]
+        known: np.ndarray = rows[~np.isnan(rows["close"])]
+        return known
 
     # --- reports -------------------------------------------------------------------------------
 
     def _parts(self, k: int, taken: detector.Step) -> dict[str, Any]:
         table = self.table
-        live = table["first_k"] >= 0
-        fresh = live & (table["fresh_k"] > k - detector.FRESH_BUCKETS)
+        live, fresh, prints, late, n, n_up2, w, w_up2 = closing.breadth(
+            k, table.size, table.view(Table), self.rings.view(), np.empty(table.size, np.int64)
+        )
         withdrawn = [
             Withdrawn(
                 candidate_id=describe.candidate_id(self, row), symbol=self.symbols.names[row],
@@ -353,23 +335,36 @@ class Engine:
             for row, reason in taken.endings
         ]  # fmt: skip
         flags, self._flags = sorted(self._flags), set()
+        if self._market_halted():
+            flags.append("market_halt")
         return {
             "shard": self.shard,
             "epoch": self.epoch,
             "k": k,
             "params_version": self.parameters_version,
             "assignment": self.assignment,
-            "n_symbols": int(live.sum()),
-            "n_fresh": int(fresh.sum()),
-            "prints": self.prints,
-            "late_prints": int(table["late"].sum()),
-            "gravity": describe.gravity(self, k, fresh),
+            "n_symbols": live,
+            "n_fresh": fresh,
+            "prints": prints,
+            "late_prints": late,
+            "gravity": Gravity(n=n, n_up2=n_up2, w=w, w_up2=w_up2),
             "candidates": describe.candidates(self, k, taken),
             "withdrawn": sorted(withdrawn, key=lambda one: one.symbol),
             "births": int(taken.births.size),
             "index": list(self._index(k)),
+            "marks": describe.marks(self, k),
             "flags": flags,
         }
+
+    def _market_halted(self) -> bool:
+        """Is the whole market halted: by its own word, or with SPY or QQQ?"""
+        halted = self.table["halted"]
+        if not halted.any():
+            return False
+        rows = [self.symbols.row_of(symbol) for symbol in MARKET_SYMBOLS]
+        return bool((halted == 2).any()) or any(
+            row is not None and bool(halted[row]) for row in rows
+        )
 
     def _index(self, k: int) -> Iterator[IndexBucket]:
         for symbol in INDEX_SYMBOLS:
@@ -400,7 +395,7 @@ class Engine:
         every = self.features
         columns = (every.ao, every.value, every.x)
         values = [column[order].tolist() for column in columns]
-        values += [found.evidence.z.tolist(), every.accel[order].tolist()]
+        values += [found["z"].tolist(), every.accel[order].tolist()]
         names = [self.symbols.names[row] for row in order]
         return list(zip(names, *values, strict=True))
 
@@ -410,9 +405,26 @@ class Engine:
         """Tell that frames of `[from_ns, to_ns)` are lost; over 10 s the rings begin anew."""
         self._drain()
         self._flags.add("gap")
+        self._lost = True
         if to_ns - from_ns > MAX_GAP_NS:
             self.table["restart"][:] = 1
             self.table["reopen_k"][:] = to_ns // BUCKET_NS
+
+    def resync(self, symbols: Iterable[str]) -> list[str]:
+        """Begin the rings of these symbols anew, at their next eligible print.
+
+        The hub has seen a gap in their windows: until they are warm again they are no candidates.
+
+        Returns: the symbols that are ours.
+        """
+        self._drain()
+        found = []
+        for symbol in symbols:
+            row = self.symbols.row_of(symbol)
+            if row is not None:
+                self.table["restart"][row] = 1
+                found.append(symbol)
+        return found
 
     def relay_restarted(self) -> None:
         """Tell that the relay counts its frames anew: the offsets so far mean nothing now."""
@@ -423,11 +435,13 @@ class Engine:
         """Watch an active trade from the next frame on."""
         self._drain()
         self.exits.watch(position)
+        self._watching = True
 
     def release(self, position_id: str) -> None:
         """Stop watching a trade."""
         self._drain()
         self.exits.release(position_id)
+        self._watching = bool(self.exits.symbols)
 
     def _watch_prints(self, arrived: Booked) -> None:
         rows = [self.symbols.row_of(symbol) for symbol in self.exits.symbols]

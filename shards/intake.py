@@ -15,13 +15,15 @@ from shards import decoding, kernels
 from shards.booking import Booked, Booking
 from shards.buckets import NO_OFFSET, BucketBook, Revision, flags_of, usable
 from shards.columns import Symbols
-from signals.session import BUCKET_NS, Session
+from signals.session import Session
 
 MAX_BUFFERED_BYTES = 256 << 10  # what may be left to decode when a bucket is due: a millisecond
 MAX_STATUSES = 100_000
 MAX_AHEAD_BUCKETS = 720  # an hour ahead of the last closed bucket: not a time to believe
 HALTED_CODES = frozenset({"2", "H", "P"})
 RESUMED_CODES = frozenset({"3", "T"})
+#: Reasons of a market-wide circuit breaker: tapes A and B tell its level, tape C names it.
+MARKET_WIDE = frozenset({"1", "2", "3", "MWC1", "MWC2", "MWC3", "MWC0"})
 
 
 class Status(NamedTuple):
@@ -29,7 +31,7 @@ class Status(NamedTuple):
 
     ts_ns: int
     row: int
-    kind: str  # halt | resume | band
+    kind: str  # halt | market_halt | resume | band
     up: float
     down: float
     offset: int
@@ -88,38 +90,50 @@ class Intake:
         self.position = 0  # the offset after the newest frame fed
         self.resumed_position = 0  # frames before it were counted before a restart
         self.resumed_cut_ns = 0  # quotes up to it were applied before a restart
+        self.resumed_end_ns = 0  # statuses and revisions before it likewise
         self._booking = Booking(symbols, book)
-        self._frames: list[bytes] = []
+        self._raw = bytearray(2 * MAX_BUFFERED_BYTES)
+        self._ends: list[int] = []
         self._offsets: list[int] = []
         self._buffered = 0
         self._decoder = msgspec.msgpack.Decoder(ext_hook=_nanoseconds)
 
-    def feed(self, frame: bytes, offset: int | None) -> bool:
-        """Buffer a frame; True when enough is buffered that it should be drained."""
-        self._frames.append(frame)
-        self._offsets.append(NO_OFFSET if offset is None else offset)
-        self._buffered += len(frame)
-        if offset is not None:
-            self.position = max(self.position, offset + 1)
-        return self._buffered >= MAX_BUFFERED_BYTES
+    def feed(self, frame: bytes, offset: int | None, newest: int | None = None) -> bool:
+        """Buffer a frame; True when enough is buffered that it should be drained.
+
+        Args: offset, newest: the first and the last of the relay's numbers that it stands for.
+        """
+        first, last = self._buffered, self._buffered + len(frame)
+        if last + decoding.PADDING > len(self._raw):
+            self._raw = self._raw[:first] + bytes(2 * last + decoding.PADDING - first)
+        self._raw[first:last] = frame
+        self._buffered = last
+        self._ends.append(last)
+        if offset is None:
+            offset = NO_OFFSET
+        else:
+            self.position = max(self.position, 1 + (offset if newest is None else newest))
+        self._offsets.append(offset)
+        return last >= MAX_BUFFERED_BYTES
 
     def drain(self, closed_k: int) -> Booked | None:
         """Decode and book the buffered frames; None when there were none.
 
         A malformed frame is counted and left out.
         """
-        if not self._frames:
+        if not self._ends:
             return None
-        parts, offsets = self._frames, np.array(self._offsets, np.int64)
-        self._frames, self._offsets, self._buffered = [], [], 0
-        booked = self._booking.take(parts, offsets, self._rules(closed_k), self.counts)
+        ends, offsets = np.array(self._ends, np.int64), np.array(self._offsets, np.int64)
+        self._ends, self._offsets, self._buffered = [], [], 0
+        raw = np.frombuffer(self._raw, np.uint8)
+        booked = self._booking.take(raw, ends, offsets, self._rules(closed_k), self.counts)
         kind = booked.rest["kind"]
         if kind.size:
             raw, quote = booked.raw, kind == frames.QUOTE
             self._book_quotes(raw, booked.rest[quote], booked.rest_offsets[quote])
             if not quote.all():
                 rare = booked.rest[~quote]
-                self._slow_path(raw, rare, booked.rest_offsets[~quote], closed_k)
+                self._slow_path(raw, rare, booked.rest_offsets[~quote])
         return booked
 
     def _rules(self, closed_k: int) -> np.ndarray:
@@ -147,9 +161,7 @@ class Intake:
         good &= (offsets >= self.resumed_position) | (quotes["ts_ns"] > self.resumed_cut_ns)
         self.quotes.add(rows[good], quotes[good], offsets[good])
 
-    def _slow_path(
-        self, buf: np.ndarray, spans: np.ndarray, offsets: np.ndarray, closed_k: int
-    ) -> None:
+    def _slow_path(self, buf: np.ndarray, spans: np.ndarray, offsets: np.ndarray) -> None:
         """Statuses, price bands, corrections and cancels: few, decoded one by one."""
         for at in range(spans.size):
             span = spans[at]
@@ -159,31 +171,31 @@ class Intake:
             offset, ts_ns = int(offsets[at]), int(span["ts_ns"])
             try:
                 message = self._decoder.decode(buf[span["start"] : span["end"]].tobytes())
-                self._rare(message, chr(span["kind"]), row, ts_ns, offset, closed_k)
+                self._rare(message, chr(span["kind"]), row, ts_ns, offset)
             except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
                 self.counts["bad_messages"] += 1
 
-    def _rare(
-        self, message: dict[str, Any], kind: str, row: int, ts_ns: int, offset: int, closed_k: int
-    ) -> None:
+    def _rare(self, message: dict[str, Any], kind: str, row: int, ts_ns: int, offset: int) -> None:
         if kind == "s":
             code = str(message["sc"])
             halted = code in HALTED_CODES or (code == "F" and message.get("rc") == "M")
             if halted or code in RESUMED_CODES:
-                what = "halt" if halted else "resume"
+                wide = str(message.get("rc") or "") in MARKET_WIDE
+                what = "resume" if not halted else "market_halt" if wide else "halt"
                 self._keep(Status(ts_ns, row, what, 0.0, 0.0, offset))
         elif kind == "l":
             up, down = float(message["u"]), float(message["d"])
             self._keep(Status(ts_ns, row, "band", up, down, offset))
-        else:
+        elif offset >= self.resumed_position or ts_ns >= self.resumed_end_ns:
             exchange = ord(str(message.get("x") or "\0")[0])
             number = int(message["oi" if kind == "c" else "i"])
             self.book.revise(
-                Revision(row, number, exchange, self._corrected(message) if kind == "c" else None)
-            )
+                Revision(
+                    row, number, exchange, self._corrected(message) if kind == "c" else None,
+                    ts_ns, offset,
+                )
+            )  # fmt: skip
             self.counts["revisions"] += 1
-            if ts_ns // BUCKET_NS <= closed_k:
-                self._keep(Status(ts_ns, row, "revised", 0.0, 0.0, offset))
 
     def _corrected(self, message: dict[str, Any]) -> tuple[int, float, int, int]:
         price, size = float(message["cp"]), int(message["cs"])
@@ -196,22 +208,22 @@ class Intake:
         return int(message["ci"]), price, size, flags
 
     def _keep(self, status: Status) -> None:
-        if status.offset < self.resumed_position and status.ts_ns <= self.resumed_cut_ns:
+        if status.offset < self.resumed_position and status.ts_ns < self.resumed_end_ns:
             return  # applied before the restart
         if len(self.statuses) < MAX_STATUSES:
             self.statuses.append(status)
         else:
             self.counts["statuses_dropped"] += 1
 
-    def due_statuses(self, cut_ns: int) -> list[Status]:
-        """Remove and return the statuses up to `cut_ns`, in event order."""
-        due = sorted(status for status in self.statuses if status.ts_ns <= cut_ns)
-        self.statuses = [status for status in self.statuses if status.ts_ns > cut_ns]
+    def due_statuses(self, end_ns: int) -> list[Status]:
+        """Remove and return the statuses before `end_ns`, in event order."""
+        due = sorted(status for status in self.statuses if status.ts_ns < end_ns)
+        self.statuses = [status for status in self.statuses if status.ts_ns >= end_ns]
         return due
 
     def forget_offsets(self) -> None:
         """Treat everything so far as without an offset: the relay began to count anew."""
-        self.book.open.waiting()["offset"] = NO_OFFSET
+        self.book.forget_offsets()
         self.quotes.forget_offsets()
         self.statuses = [status._replace(offset=NO_OFFSET) for status in self.statuses]
         self.position = self.resumed_position = 0

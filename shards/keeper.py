@@ -1,4 +1,4 @@
-"""What goes to Redis, written by a thread of its own: buckets, state, heart-beats.
+"""What goes to Redis, written by a thread of its own: buckets, state, measured load.
 
 A dead Redis must not hold up the engine. Closed buckets wait, bounded in bytes; beyond it the
 oldest are dropped (a restart then warms up anew behind the hole).
@@ -12,14 +12,15 @@ from typing import NamedTuple
 import redis
 
 from shards import blobs
+from shards.keys import load_key
 from shards.state import EngineState
-from shards.store import BucketStore
+from shards.store import BucketStore, Fenced
 
 logger = logging.getLogger(__name__)
 
 WAITING_BYTES_MAX = 64 << 20
 PAUSE_S = 0.5
-BEAT_TTL_S = 5
+LOAD_TTL_S = 7 * 24 * 3600  # the next day begins with what this one measured
 
 
 class _Close(NamedTuple):
@@ -30,18 +31,18 @@ class _Close(NamedTuple):
 
 
 class Keeper:
-    """Args: client: for the heart-beats; closes bring their own store."""
+    """Args: client: for the measured load; closes bring their own store."""
 
-    def __init__(self, client: redis.Redis, shard: int) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._beat_key = f"hb:shard:{shard}"
         self._closes: deque[_Close] = deque()
         self._bytes = 0
-        self._beat: dict[str, str] | None = None
+        self._begun: list[tuple[BucketStore, int, int]] = []
+        self._load: dict[str, dict[str, int]] = {}  # by run
         self._changed = threading.Condition()
         self._stopping = False
         self.failing = False
-        self.dropped = 0
+        self.dropped = self.fenced = 0
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -72,40 +73,68 @@ class Keeper:
                 self.dropped += 1
             self._changed.notify()
 
-    def beat(self, fields: dict[str, str]) -> None:
-        """Queue a heart-beat; only the newest counts."""
+    def begin(self, store: BucketStore, epoch: int, offset: int) -> None:
+        """Queue where an assignment began without a past: the relay's epoch, the first frame."""
         with self._changed:
-            self._beat = fields
+            self._begun.append((store, epoch, offset))
+            self._changed.notify()
+
+    def measured(self, run: str, load: dict[str, int]) -> None:
+        """Queue the prints per cell; only the newest count."""
+        with self._changed:
+            self._load.setdefault(run, {}).update(load)
             self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not (self._closes or self._beat or self._stopping):
+                while not (self._closes or self._begun or self._load):
+                    if self._stopping:
+                        return
                     self._changed.wait()
-                beat, self._beat = self._beat, None
                 close = self._closes[0] if self._closes else None
                 if self._stopping and (close is None or self.failing):
                     return
+                load, self._load = self._load, {}
+                begun = self._begun[:]
             try:
-                self._write(beat, close)
+                self._write(load, begun)
+                if close is not None:
+                    self._write_close(close)
+                self._well()
             except redis.RedisError as exc:
                 self._failed(exc)
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, PAUSE_S)
 
-    def _write(self, beat: dict[str, str] | None, close: _Close | None) -> None:
-        if beat is not None:
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hset(self._beat_key, mapping=beat)  # type: ignore[arg-type]
-            pipe.expire(self._beat_key, BEAT_TTL_S)
-            pipe.execute()
-        if close is not None:
+    def _write(
+        self,
+        load: dict[str, dict[str, int]],
+        begun: list[tuple[BucketStore, int, int]],
+    ) -> None:
+        pipe = self._client.pipeline(transaction=True)
+        for run, cells in load.items():
+            if cells:
+                pipe.hset(load_key(run), mapping=cells)  # type: ignore[arg-type]
+                pipe.expire(load_key(run), LOAD_TTL_S)
+        pipe.execute()
+        for store, epoch, offset in begun:
+            store.begin(epoch, offset)
+        with self._changed:
+            del self._begun[: len(begun)]
+
+    def _write_close(self, close: _Close) -> None:
+        try:
             close.store.save(close.state.k, blobs.encode(close.state, close.epoch))
-            with self._changed:
-                if self._closes and self._closes[0] is close:
-                    self._closes.popleft()
-                    self._bytes -= close.size
+        except Fenced:
+            self.fenced += 1
+            logger.warning("not kept: these letters are another's", extra={"k": close.state.k})
+        with self._changed:
+            if self._closes and self._closes[0] is close:
+                self._closes.popleft()
+                self._bytes -= close.size
+
+    def _well(self) -> None:
         if self.failing:
             logger.info("redis is back", extra={"waiting": len(self._closes)})
         self.failing = False

@@ -8,15 +8,14 @@ so a bucket does not depend on how its prints arrived. No fastmath, for the same
 # mypy: disable-error-code=assignment
 
 import numpy as np
-from numba import njit
 
 from relay.frames import QUOTES
+from shards.compiled import kernel as _kernel
 
 PRICE, VOLUME, VWAP, SOLD_LAST, UNKNOWN, ODD_LOT, DROPPED = 1, 2, 4, 8, 16, 32, 64
 
-PRINT = np.dtype(
+PRINT = np.dtype(  # a cache line
     [
-        ("row", "<i8"),  # the symbol's row in this process
         ("k", "<i8"),
         ("ts_ns", "<i8"),
         ("id", "<i8"),
@@ -24,10 +23,14 @@ PRINT = np.dtype(
         ("price_micro", "<i8"),
         ("size", "<i8"),
         ("offset", "<i8"),  # of the frame that brought it
+        ("row", "<i4"),  # the symbol's row in this process
         ("exchange", "u1"),
         ("flags", "u1"),
-    ]
+    ],
+    align=True,
 )
+#: A place of the hash table from symbols to rows; row -1 where it is free.
+SYMBOL_SLOT = np.dtype([("key", "<u8"), ("key2", "<u8"), ("row", "<i8"), ("unused", "<i8")])
 #: What one close makes of the prints of a bucket, one element per symbol row.
 SUMS = np.dtype(
     [
@@ -58,24 +61,23 @@ QUOTE_STATE = np.dtype(
     ]
 )
 FOREIGN = -2
-_kernel = njit(cache=True, nogil=True)
 _GAPS = np.array([7983, 3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1], np.int64)
 
 
 @_kernel
-def find_rows(keys, keys2, table_key, table_key2, table_row, out):
+def find_rows(keys, keys2, table, out):
     """Put each symbol's row into `out`, -1 where the hash table does not know it.
 
     Returns the number of unknown ones.
     """
-    mask = np.uint64(table_row.size - 1)
+    mask = np.uint64(table.size - 1)
     unknown = 0
     for i in range(keys.size):
         slot = slot_of(keys[i], keys2[i]) & mask
         out[i] = -1
-        while table_row[slot] != -1:
-            if table_key[slot] == keys[i] and table_key2[slot] == keys2[i]:
-                out[i] = table_row[slot]
+        while table[slot].row != -1:
+            if table[slot].key == keys[i] and table[slot].key2 == keys2[i]:
+                out[i] = table[slot].row
                 break
             slot = (slot + np.uint64(1)) & mask
         if out[i] == -1:
@@ -92,15 +94,14 @@ def slot_of(key, key2):
 
 
 @_kernel
-def insert_row(key, key2, row, table_key, table_key2, table_row):
+def insert_row(key, key2, row, table):
     """Add a symbol to the hash table, which must have room."""
-    mask = np.uint64(table_row.size - 1)
+    mask = np.uint64(table.size - 1)
     slot = slot_of(key, key2) & mask
-    while table_row[slot] != -1:
+    while table[slot].row != -1:
         slot = (slot + np.uint64(1)) & mask
-    table_key[slot] = key
-    table_key2[slot] = key2
-    table_row[slot] = row
+    place = table[slot]
+    place.key, place.key2, place.row = key, key2, row
 
 
 @_kernel
@@ -179,35 +180,30 @@ def _sort(prints, order, first, last):
 
 @_kernel
 def by_symbol(prints, k, n_symbols, starts, order):
-    """Order the prints up to bucket k by symbol row, then by (time, id, exchange).
+    """Order the prints up to bucket k by symbol row, each in the order of arrival.
 
-    `starts` gets n_symbols + 1 bounds into `order`.
+    `starts` gets n_symbols + 1 bounds into `order`, and has room for one more.
     """
     starts[:] = 0
     for i in range(prints.size):
         if prints[i].k <= k:
-            starts[prints[i].row + 1] += 1
+            starts[prints[i].row + 2] += 1
     for row in range(n_symbols):
-        starts[row + 1] += starts[row]
-    fill = starts.copy()
-    for i in range(prints.size):
+        starts[row + 2] += starts[row + 1]
+    for i in range(prints.size):  # a row's end moves from where it begins to where it ends
         if prints[i].k <= k:
             row = prints[i].row
-            order[fill[row]] = i
-            fill[row] += 1
-    for row in range(n_symbols):
-        if starts[row + 1] - starts[row] > 1:
-            _sort(prints, order, starts[row], starts[row + 1])
+            order[starts[row + 1]] = i
+            starts[row + 1] += 1
 
 
 @_kernel
-def keep_later(prints, k):
-    """Move the prints after bucket k to the front; return how many."""
+def keep_later(prints, k, out):
+    """Copy the prints after bucket k to `out`; return how many."""
     kept = 0
     for i in range(prints.size):
         if prints[i].k > k:
-            if kept != i:
-                prints[kept] = prints[i]
+            out[kept] = prints[i]
             kept += 1
     return kept
 
@@ -216,18 +212,15 @@ def keep_later(prints, k):
 def sum_prints(prints, order, starts, anchor_micro, sums):
     """Make each symbol's SUMS of one bucket; sets `anchor_micro` from its first VWAP print.
 
+    Brings each symbol's part of `order` into (time, id, exchange) order first.
+
     Returns the number of duplicates, which count once.
     """
     duplicates = 0
     for row in range(sums.size):
         first, last = starts[row], starts[row + 1]
-        if first == last:
-            continue
-        newest = -1  # a sold-last print must be this one to set a price
-        for at in range(first, last):
-            again = at > first and _same(prints[order[at]], prints[order[at - 1]])
-            if not again and prints[order[at]].flags & (PRICE | DROPPED) == PRICE:
-                newest = at
+        if last - first > 1:
+            _sort(prints, order, first, last)
         total = sums[row]
         for at in range(first, last):
             one = prints[order[at]]
@@ -237,13 +230,26 @@ def sum_prints(prints, order, starts, anchor_micro, sums):
             total.seen += 1
             if one.flags & DROPPED:
                 continue
-            _add(one, at, newest, row, anchor_micro, total)
+            sets_price = one.flags & PRICE != 0
+            if sets_price and one.flags & SOLD_LAST:
+                sets_price = _is_newest(prints, order, at, last)
+            _add(one, sets_price, row, anchor_micro, total)
     return duplicates
 
 
 @_kernel
-def _add(one, at, newest, row, anchor_micro, total):
-    sets_price = one.flags & PRICE and (not one.flags & SOLD_LAST or at == newest)
+def _is_newest(prints, order, at, last):
+    """Tell whether no price-eligible print of the symbol comes after the one at `at`."""
+    for later in range(at + 1, last):
+        if prints[order[later]].flags & (PRICE | DROPPED) == PRICE and not _same(
+            prints[order[later]], prints[order[at]]
+        ):
+            return False
+    return True
+
+
+@_kernel
+def _add(one, sets_price, row, anchor_micro, total):
     if one.flags & VOLUME:
         total.volume += one.size
         total.trades += 1
@@ -309,15 +315,16 @@ def ring_window(ring, last, columns, out):
 def warm() -> None:
     """Compile every kernel, or load it from the cache, before the first print needs it."""
     words = np.array([1, 2], np.uint64)
-    table = np.full(8, -1, np.int64)
+    table = np.zeros(8, SYMBOL_SLOT)
+    table["row"] = -1
     found = np.empty(2, np.int64)
-    insert_row(np.uint64(1), np.uint64(1), 0, np.zeros(8, np.uint64), np.zeros(8, np.uint64), table)
-    find_rows(words, words, np.zeros(8, np.uint64), np.zeros(8, np.uint64), table, found)
+    insert_row(np.uint64(1), np.uint64(1), 0, table)
+    find_rows(words, words, table, found)
     prints, sums = np.zeros(2, PRINT), np.zeros(1, SUMS)
-    starts, order = np.empty(2, np.int64), np.empty(2, np.int64)
+    starts, order = np.empty(3, np.int64), np.empty(2, np.int64)
     by_symbol(prints, 0, 1, starts, order)
     sum_prints(prints, order, starts, np.zeros(1, np.int64), sums)
-    keep_later(prints, 0)
+    keep_later(prints, 0, prints)
     rows, offsets, keep = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.bool_)
     apply_quotes(rows, np.zeros(1, QUOTES), offsets, 1, 1, np.zeros(1, QUOTE_STATE), keep)
     for kind in (np.float64, np.int64, np.uint8):

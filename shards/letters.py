@@ -4,7 +4,7 @@ A range is half open, `[lo, hi)`, compared as strings; an empty `hi` has no uppe
 range `[A, B)`. The relay takes ranges as text, so a hot letter can be split: `[A,AN)`, `[AN,B)`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 AFTER_Z = "["  # the character after Z
@@ -28,11 +28,6 @@ def effective_letters_per_shard(letters_per_shard: int, live_shards: int) -> int
     return max(letters_per_shard, -(-len(LETTERS) // live_shards))
 
 
-def shards_wanted(letters_per_shard: int) -> int:
-    """Return the number of shards that `letters_per_shard` asks for."""
-    return -(-len(LETTERS) // letters_per_shard)
-
-
 def assign_letters(shards: Sequence[int], letters_per_shard: int = 1) -> dict[int, list[Range]]:
     """Return each shard's ranges: consecutive letters, shards in the order given.
 
@@ -45,20 +40,6 @@ def assign_letters(shards: Sequence[int], letters_per_shard: int = 1) -> dict[in
     result: dict[int, list[Range]] = {}
     for position, shard in enumerate(shards):
         letters = LETTERS[position * each : (position + 1) * each]
-        result[shard] = [(letters[0], letter_range(letters[-1])[1])] if letters else []
-    result[shards[0]] = merge([("", LETTERS[0]), *result[shards[0]], (AFTER_Z, "")])
-    return result
-
-
-def assign_balanced(shards: Sequence[int], load: Mapping[str, float]) -> dict[int, list[Range]]:
-    """Return consecutive letters per shard so that the heaviest shard carries the least.
-
-    Args: load: any measure per first letter; a letter without one counts as nothing.
-    """
-    bounds = cut([max(load.get(letter, 0.0), 0.0) for letter in LETTERS], len(shards))
-    result: dict[int, list[Range]] = {}
-    for shard, first, last in zip(shards, bounds[:-1], bounds[1:], strict=True):
-        letters = LETTERS[first:last]
         result[shard] = [(letters[0], letter_range(letters[-1])[1])] if letters else []
     result[shards[0]] = merge([("", LETTERS[0]), *result[shards[0]], (AFTER_Z, "")])
     return result

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from signals import messages
-from signals.messages import Message
+from signals.messages import Candidate, Message, Report
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,13 @@ TASK = "signals.report"
 REPORTS_KEPT = 720
 SIGNALS_KEPT = 200
 WAITING_MAX = 5_000
+WHOLE_MAX = 100  # of the candidates in a report that is too large: they keep their arrays
 BACKOFF_S = (0.1, 2.0)
 Publish = Callable[[str, dict[str, Any]], None]
 
 
 class _Kept(NamedTuple):
+    assignment: int
     k: int
     stop: int | None
     body: str
@@ -39,7 +41,7 @@ class Outbox:
         self._waiting: deque[str] = deque()
         self._reports: deque[_Kept] = deque(maxlen=REPORTS_KEPT)
         self._signals: deque[str] = deque(maxlen=SIGNALS_KEPT)
-        self._last_stop: _Kept | None = None
+        self._last_stops: dict[int, _Kept] = {}  # by assignment
         self._changed = threading.Condition()
         self._stopping = False
         self.dropped = 0
@@ -68,35 +70,38 @@ class Outbox:
         with self._changed:
             self._reports.clear()
             self._signals.clear()
-            self._last_stop = None
+            self._last_stops = {}
+
+    def drop(self, assignment: int) -> None:
+        """Forget what is kept of an assignment: it is somebody else's to tell."""
+        with self._changed:
+            self._last_stops.pop(assignment, None)
+            kept = [one for one in self._reports if one.assignment != assignment]
+            self._reports = deque(kept, maxlen=REPORTS_KEPT)
 
     def send(self, message: Message) -> None:
         """Queue one message, in order; reports, stops and exit signals are kept for `resend`."""
         body = pack_bounded(message)
         with self._changed:
             if isinstance(message, messages.Report):
-                self._reports.append(_Kept(message.k, message.stop, body))
+                self._reports.append(_Kept(message.assignment, message.k, message.stop, body))
             if (
                 isinstance(message, messages.Report | messages.StopDone)
                 and message.stop is not None
             ):
-                self._last_stop = _Kept(-1, message.stop, body)
+                number = message.assignment
+                self._last_stops[number] = _Kept(number, -1, message.stop, body)
             if isinstance(message, messages.ExitSignal):
                 self._signals.append(body)
             self._queue(body)
 
     def resend(self, from_k: int, stop: int | None) -> None:
-        """Queue again the exit signals, the reports from `from_k` on, and the stop's answer."""
+        """Queue again the exit signals, the reports from `from_k` on, and the stop's answers."""
         with self._changed:
             bodies = [*self._signals, *(kept.body for kept in self._reports if kept.k >= from_k)]
-            last = self._last_stop
-            if (
-                stop is not None
-                and last is not None
-                and last.stop is not None
-                and last.stop >= stop
-            ):
-                bodies = [body for body in bodies if body != last.body] + [last.body]
+            for last in self._last_stops.values():
+                if stop is not None and last.stop is not None and last.stop >= stop:
+                    bodies = [body for body in bodies if body != last.body] + [last.body]
             for body in bodies:
                 self._queue(body)
 
@@ -142,21 +147,38 @@ class Outbox:
 
 
 def pack_bounded(message: Message) -> str:
-    """Return the packed message; a report that is too large loses near misses, then candidates.
+    """Return the packed message; a report that is too large is made smaller, step by step.
 
-    Both losses are flagged in the report, so that the hub sees it is incomplete.
+    First the weaker candidates lose their arrays, and with them the right to fire; then the near
+    misses go, then the weaker candidates. Each loss is flagged in the report.
     """
     try:
         return messages.pack(message)
     except messages.MessageError:
         if not isinstance(message, messages.Report):
             raise
-    real = [one for one in message.candidates if not one.shadow]
-    flags = [*message.flags, "near_misses_dropped"]
-    smaller = msgspec.structs.replace(message, candidates=real, flags=flags)
-    try:
-        return messages.pack(smaller)
-    except messages.MessageError:
-        strongest = sorted(real, key=lambda one: (-one.z, one.symbol))[: len(real) // 2]
-        flags = [*flags, "candidates_dropped"]
-        return pack_bounded(msgspec.structs.replace(message, candidates=strongest, flags=flags))
+    return pack_bounded(_smaller(message))
+
+
+def _smaller(report: Report) -> Report:
+    """Return the report after the next loss.
+
+    Raises:
+        MessageError: nothing is left that could be dropped.
+    """
+    change, ranked = msgspec.structs.replace, sorted(report.candidates, key=_strength)
+    if "arrays_dropped" not in report.flags:
+        lean = [messages.without_arrays(one) for one in ranked[WHOLE_MAX:]]
+        found, flag = [*ranked[:WHOLE_MAX], *lean], "arrays_dropped"
+    elif any(one.shadow for one in ranked):
+        found, flag = [one for one in ranked if not one.shadow], "near_misses_dropped"
+    elif ranked:
+        found, flag = ranked[: len(ranked) // 2], "candidates_dropped"
+    else:
+        raise messages.MessageError("a report without candidates is over the limit")
+    found.sort(key=lambda one: one.symbol)
+    return change(report, candidates=found, flags=sorted({*report.flags, flag}))
+
+
+def _strength(one: Candidate) -> tuple[bool, float, str]:
+    return one.shadow, -one.z, one.symbol

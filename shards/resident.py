@@ -1,42 +1,43 @@
-"""The resident engine of a shard worker: its own thread and event loop beside Celery's.
+"""The resident of a shard worker: its own thread and event loop beside Celery's.
 
-Tasks post to it through `shards.mailbox` and return; it holds the relay connection, works one
-`Duty` at a time, and answers through the outbox. A new assignment gets a new connection, so that
-its replay and its live frames cannot mix with those of the one before.
+Tasks post to it through `shards.mailbox` and return; it works its holdings, one per assignment, and
+answers through the outbox. A new assignment gets a new connection, so that its replay and its live
+frames cannot mix with those of another.
 """
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
-import numpy as np
 import redis
 
-from relay.client import RelayClient
-from shards import mailbox, warm
-from shards.archive import Spool
+from shards import mailbox
 from shards.assignment import Assignment, assignment_of
-from shards.blobs import Kept
 from shards.duty import Duty
-from shards.engine import Engine
+from shards.holding import Holding, Tools
 from shards.keeper import Keeper
+from shards.letters import cell_of, holds, merge, pattern
 from shards.outbox import Outbox, Publish
-from shards.store import BucketStore, connect
+from shards.pulse import BEAT_S, Pulse
+from shards.store import connect
 from signals import messages
 from signals.messages import WatchedPosition
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = ("frame", "prefix", "clock", "resume")
-BEAT_S = 1.0
+LOAD_S = 10.0  # how often the load per cell is told
 STOP_TIMEOUT_S = 5.0
+#: How often the collector looks. The candidates of a bucket are thousands of lists that live until
+#: they are sent: with the usual numbers it looked through all that the process holds for good.
+COLLECTOR = (20_000, 20, 100)
 
 
 class ShardResident:
@@ -56,35 +57,39 @@ class ShardResident:
         relay_secret: str,
         redis_url: str,
         publish: Publish,
+        relay_ca_file: str = "",
         now_ns: Callable[[], int] = time.time_ns,
         archive: Path | None = None,
     ) -> None:
         self.shard = shard_id
         self.epoch = now_ns() // 1_000_000  # grows from life to life
-        self._relay = (relay_url, relay_key, relay_secret)
         self._now_ns = now_ns
-        self._archive_home = archive
-        self._spool: Spool | None = None
         self._redis: redis.Redis = connect(redis_url)
-        self._loader: redis.Redis = connect(redis_url)
-        self._keeper = Keeper(self._redis, shard_id)
+        self._keeper = Keeper(self._redis)
+        self._pulse = Pulse(connect(redis_url), shard_id, now_ns=now_ns)
         self._outbox = Outbox(publish)
-        self._seq = itertools.count(1)
+        seq = itertools.count(1)
+        self._tools = Tools(
+            shard=shard_id, epoch=self.epoch, relay=(relay_url, relay_key, relay_secret),
+            relay_ca_file=relay_ca_file or None,
+            loader=connect(redis_url), writer=self._redis, keeper=self._keeper,
+            send=self._outbox.send, seq=lambda: next(seq), now_ns=now_ns, archive=archive,
+        )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shard-{shard_id}", daemon=True)
-        self._duty: Duty | None = None
-        self._client: RelayClient | None = None
-        self._client_task: asyncio.Task[None] | None = None
-        self._assigning: Assignment | None = None
-        self._ready: messages.ShardReady | None = None
-        self.state = "idle"
+        self._held: dict[int, Holding] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._run_id, self._as_of = "", -1
+        self._cpu = (0.0, 0.0)  # process clock and CPU seconds at the last heart-beat
 
     # --- from other threads ----------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin; returns when messages are taken."""
+        gc.freeze()
+        gc.set_threshold(*COLLECTOR)
         self._thread.start()
         self._started.wait(STOP_TIMEOUT_S)
 
@@ -124,6 +129,7 @@ class ShardResident:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._died: asyncio.Future[None] = self._loop.create_future()
         self._keeper.start()
+        self._pulse.start()
         self._outbox.start()
         mailbox.open_for(self.post)
         self._started.set()
@@ -135,209 +141,175 @@ class ShardResident:
         finally:
             for task in (beats, stop):
                 task.cancel()
-            await self._hang_up()
-            if self._duty is not None:
-                self._duty.close()
-            self._close_archive()
+            await self._let_go_of_all()
             self._outbox.stop()
             self._keeper.stop()
+            self._pulse.stop()
         if self._died.done():
             self._died.result()
 
     async def _beats(self) -> None:
-        while True:
-            self._keeper.beat(self.beat_fields())
+        for number in itertools.count():
+            self._pulse.tell(self.beat_fields())
+            if number % round(LOAD_S / BEAT_S) == 0:
+                self._tell_load()
             await asyncio.sleep(BEAT_S)
+
+    @property
+    def state(self) -> str:
+        """The one word for all holdings: what is not ready comes first."""
+        states = [held.state for held in self._held.values()]
+        return next((state for state in states if state != "ready"), "ready" if states else "idle")
+
+    @property
+    def _duties(self) -> list[Duty]:
+        return [held.duty for held in self._held.values() if held.duty is not None]
+
+    def _load_percent(self) -> float:
+        """Return the CPU used since the last heart-beat, percent of one core."""
+        then, used = self._cpu
+        self._cpu = now, cpu = time.monotonic(), time.process_time()
+        return round(100 * (cpu - used) / (now - then), 1) if then and now > then else 0.0
 
     def beat_fields(self) -> dict[str, str]:
         """Return the heart-beat: where this shard stands, as text."""
-        duty = self._duty
+        duties = self._duties
+        failing = any(held.archive_failing for held in self._held.values())
         fields: dict[str, object] = {
             "state": self.state, "epoch": self.epoch, "pid": os.getpid(),
             "at": self._now_ns() // 1_000_000, "queue": self._outbox.waiting,
-            "store": "failing" if self._keeper.failing else "ok",
+            "store": "failing" if self._keeper.failing or self._pulse.failing else "ok",
             "broker": "failing" if self._outbox.failing else "ok",
-            "archive": "failing" if self._spool is not None and self._spool.failing else "ok",
-            "run": "", "k": "", "lag_ms": "", "symbols": 0, "params_version": "",
-            "assignment": "", "letters": "",
+            "archive": "failing" if failing else "ok",
+            "load": self._load_percent(), "run": self._run_id, "k": "", "lag_ms": "",
+            "watermark_ns": 0, "symbols": 0, "params_version": "", "letters": "",
+            "assignment": " ".join(map(str, sorted(self._held))),
         }  # fmt: skip
-        if duty is not None:
-            engine, assignment = duty.engine, duty.assignment
+        if duties:
+            ranges = merge(one for duty in duties for one in duty.assignment.ranges)
             fields |= {
-                "run": assignment.run, "k": engine.closed_k, "lag_ms": round(duty.lag_ms, 1),
-                "symbols": len(engine.symbols), "params_version": engine.parameters_version,
-                "assignment": assignment.assignment,
-                "letters": " ".join(assignment.channels["trades"]),
+                "k": min(duty.engine.closed_k for duty in duties),
+                "lag_ms": round(max(duty.lag_ms for duty in duties), 1),
+                "watermark_ns": min(duty.watermark_ns for duty in duties),
+                "symbols": sum(len(duty.engine.symbols) for duty in duties),
+                "params_version": min(duty.engine.parameters_version for duty in duties),
+                "letters": " ".join(map(pattern, ranges)),
             }  # fmt: skip
         return {name: str(value) for name, value in fields.items()}
+
+    def _tell_load(self) -> None:
+        """Keep how many prints each cell has had: by it letters are balanced."""
+        for duty in self._duties:
+            self._keeper.measured(duty.assignment.run, load_of(duty))
 
     # --- messages from the hub -------------------------------------------------------------------
 
     def _receive(self, kind: str, payload: dict[str, Any]) -> None:
         try:
             getattr(self, f"_on_{kind}")(payload)
-        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError) as exc:
             logger.error("message refused", extra={"kind": kind, "error": str(exc)[:200]})
 
     def _on_assign(self, payload: dict[str, Any]) -> None:
         new = assignment_of(payload)
-        current = self._assigning
-        if current is not None and current.run == new.run:
-            if new.assignment < current.assignment:
-                return
-            if new.assignment == current.assignment:
-                if self._ready is not None:
-                    self._outbox.send(self._ready)
-                return
-        self._assigning, self._ready = new, None
-        task = asyncio.ensure_future(self._take_up(new))
-        task.add_done_callback(self._check)
+        if not self._let_go(new.run, max(new.as_of, new.assignment), [new.assignment, *new.keep]):
+            return
+        held = self._held.get(new.assignment)
+        if held is not None:
+            held.say_ready()
+            return
+        self._hold(new)
+
+    def _on_drop(self, payload: dict[str, Any]) -> None:
+        if payload["run"] == self._run_id:
+            self._let_go(self._run_id, int(payload["as_of"]), payload["keep"])
+
+    def _let_go(self, run: str, as_of: int, keep: list[int]) -> bool:
+        """Drop what is not kept; False for a message that a newer one has overtaken."""
+        another = run != self._run_id
+        if another:
+            self._outbox.forget()
+            self._run_id, self._as_of, keep = run, -1, []
+        if as_of < self._as_of:
+            return False
+        self._as_of = as_of
+        for number in set(self._held) - set(keep):
+            held = self._held.pop(number)
+            held.drop(for_good=another)
+            self._outbox.drop(number)
+            self._begin(held.hang_up())
+        return True
+
+    def _hold(self, new: Assignment) -> None:
+        held = self._held[new.assignment] = Holding(new, self._tools)
+        self._begin(held.take_up())
+
+    def _holding(self, symbol: str) -> Duty | None:
+        return next((d for d in self._duties if holds(d.assignment.ranges, symbol)), None)
 
     def _on_watch(self, payload: dict[str, Any]) -> None:
         position = msgspec.convert(payload, WatchedPosition)
-        if self._duty is not None:
-            self._duty.engine.watch(position)
+        duty = self._holding(position.symbol)
+        if duty is not None:  # else the hub asks again, whoever has the letters by then
+            duty.engine.watch(position)
             self._acknowledge("watch", position.position_id, position.version)
 
     def _on_release(self, payload: dict[str, Any]) -> None:
-        if self._duty is not None:
-            self._duty.engine.release(str(payload["position_id"]))
+        if self._held:
+            for duty in self._duties:
+                duty.engine.release(str(payload["position_id"]))
             self._acknowledge("release", str(payload["position_id"]), int(payload["version"]))
 
     def _on_parameters(self, payload: dict[str, Any]) -> None:
-        if self._duty is not None:
-            version = int(payload["version"])
-            self._duty.engine.set_parameters(
-                payload["values"], version, int(payload["active_from_k"])
-            )
+        version, from_k = int(payload["version"]), int(payload["active_from_k"])
+        for duty in self._duties:
+            duty.engine.set_parameters(payload["values"], version, from_k)
+        if self._duties:
             self._acknowledge("parameters", str(version), version)
 
     def _on_resend(self, payload: dict[str, Any]) -> None:
-        duty = self._duty
-        if duty is not None and duty.assignment.run == payload["run"]:
+        if self._held and payload["run"] == self._run_id:
             self._outbox.resend(int(payload["from_k"]), payload["stop"])
 
+    def _on_resync(self, payload: dict[str, Any]) -> None:
+        if payload["run"] != self._run_id:
+            return
+        for duty in self._duties:
+            if begun := duty.engine.resync(map(str, payload["symbols"])):
+                logger.warning("windows with a gap: begun anew", extra={"symbols": begun})
+
     def _acknowledge(self, what: str, ref: str, version: int) -> None:
-        run = self._duty.assignment.run if self._duty else ""
-        self._outbox.send(
-            messages.Ack(run=run, shard=self.shard, what=what, ref=ref, version=version)
-        )
+        ack = messages.Ack(run=self._run_id, shard=self.shard, what=what, ref=ref, version=version)
+        self._outbox.send(ack)
 
-    # --- taking up an assignment -----------------------------------------------------------------
+    # --- work in the loop ------------------------------------------------------------------------
 
-    async def _take_up(self, new: Assignment) -> None:
-        self.state = "loading"
-        await self._hang_up()
-        await asyncio.to_thread(warm)  # no stop of a tape should wait for a compiler
-        old, self._duty = self._duty, None
-        if old is not None:
-            old.close()
-            if old.assignment.run != new.run:
-                self._outbox.forget()
-        engine = Engine(
-            session=new.session, parameters=new.parameters,
-            parameters_version=new.parameters_version, ranges=new.ranges, shard=self.shard,
-            epoch=self.epoch, run=new.run, assignment=new.assignment,
-        )  # fmt: skip
-        store = BucketStore(
-            self._loader, new.run, new.day.isoformat(),
-            bucket_ttl_s=int(new.parameters["bucket_ttl"]), lockstep=new.lockstep,
-        )  # fmt: skip
-        kept = await asyncio.to_thread(self._load, store, new, engine.settings.depth)
-        if self._assigning is not new:
-            return  # a newer one came meanwhile
-        if kept is not None:
-            engine.restore(kept.newest, kept.history, kept.minutes)
-        writer = BucketStore(
-            self._redis, new.run, new.day.isoformat(),
-            bucket_ttl_s=int(new.parameters["bucket_ttl"]), lockstep=new.lockstep,
-        )  # fmt: skip
-        self._duty = Duty(
-            new, engine, send=self._outbox.send, seq=lambda: next(self._seq),
-            keep=lambda state, epoch: self._keeper.keep(writer, state, epoch),
-            now_ns=self._now_ns, record=self._open_record(new), archive=self._open_archive(new),
-        )  # fmt: skip
-        self._dial(new, kept)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._check)
 
-    def _load(self, store: BucketStore, new: Assignment, depth: int) -> Kept | None:
-        try:
-            return store.load(new.ranges, depth)
-        except redis.RedisError as exc:
-            logger.warning("no bucket store, beginning cold", extra={"error": str(exc)[:200]})
-            return None
-
-    def _open_record(self, new: Assignment) -> BinaryIO | None:
-        path = new.record_path(self.epoch)
-        if path is None:
-            return None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("ab")
-
-    def _open_archive(self, new: Assignment) -> Callable[[np.ndarray], None] | None:
-        self._close_archive()
-        if self._archive_home is None:
-            return None
-        name = f"{new.run}-{self.shard}-{self.epoch}-{new.assignment}"
-        self._spool = Spool(self._archive_home / new.day.isoformat(), name)
-        self._spool.start()
-        return self._spool.add
-
-    def _close_archive(self) -> None:
-        spool, self._spool = self._spool, None
-        if spool is not None:
-            spool.stop()
-
-    def _dial(self, new: Assignment, kept: Kept | None) -> None:
-        self.state = "connecting"
-        resume = None
-        if kept is not None and self._duty is not None:
-            resume = (kept.epoch, kept.newest.first_later_offset)
-            self._duty.resume_at(*resume)
-        url, key, secret = self._relay
-        self._client = RelayClient(
-            url, key, secret, extensions=EXTENSIONS,
-            on_frame=self._on_frame, on_state=self._on_relay_state,
-        )  # fmt: skip
-        self._client.subscribe(**new.channels, resume=resume)
-        self._client_task = asyncio.create_task(self._client.run())
-        self._client_task.add_done_callback(self._check)
-
-    async def _hang_up(self) -> None:
-        client, task = self._client, self._client_task
-        self._client = self._client_task = None
-        if client is not None and task is not None:
-            await client.close()
-            await asyncio.gather(task, return_exceptions=True)
+    async def _let_go_of_all(self) -> None:
+        for held in self._held.values():
+            held.drop(for_good=True)
+            await held.hang_up()
+        for held in self._held.values():
+            await held.come_to_rest()
+        self._held = {}
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _check(self, task: "asyncio.Task[None]") -> None:
         """An error in the engine ends this resident: the watchdog starts a fresh one."""
+        self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None and not self._died.done():
             self._died.set_exception(task.exception() or RuntimeError("unknown"))
 
-    # --- the relay -------------------------------------------------------------------------------
 
-    def _on_frame(self, frame: bytes) -> None:
-        if self._duty is not None:
-            self._duty.take(frame)
-
-    def _on_relay_state(self, state: str, reason: str) -> None:
-        if state == "subscribed":
-            self.state = "ready"
-            self._say_ready()
-        elif self._duty is not None:
-            self.state = f"relay {state}"
-        if state in ("lost", "refused"):
-            logger.warning("relay away", extra={"state": state, "reason": reason})
-
-    def _say_ready(self) -> None:
-        duty = self._duty
-        if duty is None:
-            return
-        engine = duty.engine
-        resumed = engine.started
-        self._ready = messages.ShardReady(
-            run=duty.assignment.run, shard=self.shard, epoch=self.epoch,
-            assignment=duty.assignment.assignment, params_version=engine.parameters_version,
-            last_k=engine.closed_k if resumed else None, resumed=resumed,
-        )  # fmt: skip
-        self._outbox.send(self._ready)
+def load_of(duty: Duty) -> dict[str, int]:
+    """Return how many prints each storage cell of the duty has had in the session."""
+    engine = duty.engine
+    found: dict[str, int] = {}
+    for name, seen in zip(engine.symbols.names, engine.table["seen"].tolist(), strict=False):
+        cell = cell_of(name)
+        found[cell] = found.get(cell, 0) + seen
+    return found

@@ -45,25 +45,29 @@ def restore(
     minutes: Mapping[int, tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Put a fresh engine behind bucket `newest.k`; see `Engine.restore`."""
-    rows = rows_named(engine, newest.table["name"])
+    named = _Lookup(engine)
+    rows = named(newest.table["name"])
     engine.grow()
     own = rows >= 0
     engine.table.unpack(rows[own], newest.table[own])
     engine.quotes[rows[own]] = newest.quotes[own]
     buckets = {**history, newest.k: newest.rows}
-    _distrust_holes(engine, newest.k, buckets)
+    _distrust_holes(engine, newest.k, buckets, named)
     for k, stored in buckets.items():
         if newest.k - engine.rings.depth < k <= newest.k:
-            _restore_bucket(engine, k, stored)
+            _restore_bucket(engine, k, stored, named)
     for minute, (names, closes) in minutes.items():
-        at = rows_named(engine, names)
+        at = named(names)
         engine.minutes.row("close", minute)[at[at >= 0]] = closes[at >= 0]
     engine.begin(newest.k + 1)
     engine.intake.resumed_position = engine.intake.position = newest.position
     engine.intake.resumed_cut_ns = newest.cut_ns
+    engine.intake.resumed_end_ns = (newest.k + 1) * BUCKET_NS
 
 
-def _distrust_holes(engine: "Engine", k: int, buckets: Mapping[int, np.ndarray]) -> None:
+def _distrust_holes(
+    engine: "Engine", k: int, buckets: Mapping[int, np.ndarray], named: "_Lookup"
+) -> None:
     """Begin the rings anew behind the newest bucket that was not kept, where it matters."""
     table = engine.table
     whole = np.ones(table.size, np.bool_)
@@ -72,7 +76,7 @@ def _distrust_holes(engine: "Engine", k: int, buckets: Mapping[int, np.ndarray])
     for j in range(k, reach - 1, -1):
         kept = np.zeros(table.size, np.bool_)
         if j in buckets:
-            at = rows_named(engine, buckets[j]["name"])
+            at = named(buckets[j]["name"])
             kept[at[at >= 0]] = True
         whole &= kept
         since[whole] = j
@@ -82,8 +86,8 @@ def _distrust_holes(engine: "Engine", k: int, buckets: Mapping[int, np.ndarray])
     table["state"][broken] = State.WARMUP
 
 
-def _restore_bucket(engine: "Engine", k: int, stored: np.ndarray) -> None:
-    at = rows_named(engine, stored["name"])
+def _restore_bucket(engine: "Engine", k: int, stored: np.ndarray, named: "_Lookup") -> None:
+    at = named(stored["name"])
     stored, at = stored[at >= 0], at[at >= 0]
     for name in RING.names or ():
         engine.rings.row(name, k)[at] = stored[name]
@@ -96,3 +100,17 @@ def rows_named(engine: "Engine", names: np.ndarray) -> np.ndarray:
     """Return the row of each name; negative for symbols of other ranges."""
     words = np.ascontiguousarray(names, "S16").view(">u8").reshape(-1, 2).astype(np.uint64)
     return engine.symbols.rows_of(words[:, 0].copy(), words[:, 1].copy())
+
+
+class _Lookup:
+    """`rows_named`, remembered: bucket after bucket has the same names."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._names, self._rows = b"", np.empty(0, np.int64)
+
+    def __call__(self, names: np.ndarray) -> np.ndarray:
+        packed = names.tobytes()
+        if packed != self._names:
+            self._names, self._rows = packed, rows_named(self._engine, names)
+        return self._rows

@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from shards.letters import AFTER_Z, LETTERS, Range, cut, letter_range, merge
+from shards.letters import AFTER_Z, LETTERS, Range, assign_letters, cut, letter_range, merge
 
 Assigned = dict[int, list[Range]]
+EDGE_MAX = 2  # a finer cut would give one storage cell two writers
+_EVEN = dict.fromkeys(LETTERS, 1.0)  # when nothing was measured yet
 _PART = re.compile(r"\[([A-Z.]*),([A-Z.]*)\)|([A-Z])\s*[-–]\s*([A-Z])|([A-Z])|\s+|,")
 
 
@@ -64,6 +66,8 @@ def _ranges(text: str) -> list[Range]:
             raise ValueError(f"neither letters nor a range: {text[at:]!r}")
         low, high, first, last, letter = match.groups()
         if low is not None:
+            if max(len(low), len(high)) > EDGE_MAX:
+                raise ValueError(f"[{low},{high}) cuts finer than {EDGE_MAX} characters")
             found.append((low, high))
         elif first:
             found.append((first, letter_range(last)[1]))
@@ -71,6 +75,29 @@ def _ranges(text: str) -> list[Range]:
             found.append(letter_range(letter))
         at = match.end()
     return found
+
+
+def planned(
+    plan: str, living: Sequence[int], *, letters_per_shard: int, load: Mapping[str, float]
+) -> Assigned:
+    """Return who should have what, when these shards live.
+
+    Args: plan: `letters` (consecutive letters, `letters_per_shard` each), `load` (measured), or
+        a map whose parts go to the shards 1, 2, 3 …; who of these does not live is taken over.
+    Raises:
+        ValueError: nobody lives, or the map loses or doubles symbols.
+    """
+    if plan == "load" and load:
+        return by_load(living, load)
+    if plan in ("letters", "load"):
+        return assign_letters(living, letters_per_shard)
+    mapped = by_hand(range(1, plan.count("|") + 2), plan)
+    return take_over(mapped, living, load)
+
+
+def check_plan(plan: str) -> None:
+    """Raises ValueError: neither a known word nor a sound map."""
+    planned(plan, [1], letters_per_shard=1, load={})
 
 
 def check(assigned: Mapping[int, Sequence[Range]]) -> None:
@@ -100,6 +127,7 @@ def take_over(
     """
     if not living:
         raise ValueError("no shard is left to take over")
+    load = load or _EVEN
     result = {shard: list(assigned.get(shard, ())) for shard in living}
     orphaned = [one for shard, ranges in assigned.items() if shard not in result for one in ranges]
     pieces = [piece for one in sorted(orphaned) for piece in _pieces(one, load)]
@@ -136,3 +164,20 @@ def _pieces(one: Range, load: Mapping[str, float]) -> list[Range]:
 def _weight(one: Range, load: Mapping[str, float]) -> float:
     low, high = one
     return sum(value for cell, value in load.items() if low <= cell and (not high or cell < high))
+
+
+def minus(ranges: Sequence[Range], taken: Sequence[Range]) -> list[Range]:
+    """Return what is left of the ranges without those taken."""
+    left = list(merge(ranges))
+    for low, high in taken:
+        left = [piece for one in left for piece in _without(one, low, high)]
+    return left
+
+
+def _without(one: Range, low: str, high: str) -> list[Range]:
+    first, last = one
+    if (high and high <= first) or (last and last <= low):
+        return [one]
+    before = [(first, low)] if first < low else []
+    after = [(high, last)] if high and (not last or high < last) else []
+    return before + after

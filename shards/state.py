@@ -28,8 +28,14 @@ STATE = np.dtype(
         ("anchor_micro", "<i8"),
         ("luld_up", "<f8"),
         ("luld_down", "<f8"),
-        ("halted", "u1"),
+        ("halted", "u1"),  # 1 the symbol, 2 the whole market
+        ("pauses", "<i8"),
+        ("resumed_ns", "<i8"),  # -1: never halted
         ("revised_k", "<i8"),
+        ("gap_k", "<i8"),  # newest bucket in which frames were lost
+        ("late_k", "<i8"),  # newest bucket in which too many prints were late
+        ("minute_seen", "<i8"),  # prints, and late ones, when the minute began
+        ("minute_late", "<i8"),
         ("state", "u1"),
         ("until_k", "<i8"),
         ("born_k", "<i8"),
@@ -41,7 +47,20 @@ STATE = np.dtype(
     ]
 )
 STATE_DEFAULTS: dict[str, float] = {
-    **dict.fromkeys(("first_k", "fresh_k", "ring_k", "revised_k", "born_k", "b"), -1),
+    **dict.fromkeys(
+        (
+            "first_k",
+            "fresh_k",
+            "ring_k",
+            "revised_k",
+            "gap_k",
+            "late_k",
+            "born_k",
+            "b",
+            "resumed_ns",
+        ),
+        -1,
+    ),
     **dict.fromkeys(("close", "open", "high", "low", "luld_up", "luld_down"), np.nan),
     "sigma5": np.nan,
     "restart": 1,
@@ -67,7 +86,126 @@ RING = np.dtype(
     ]
 )
 MINUTES = np.dtype([("close", "<f8")])
+#: What a close finds out about one of the symbols that it weighs.
+FOUND = np.dtype(
+    [
+        ("row", "<i8"),
+        ("verdict", "<i8"),  # of `closing`
+        ("b", "<i8"),  # the burst's first bucket
+        ("length", "<i8"),
+        ("flat_length", "<i8"),
+        ("volume", "<i8"),
+        ("trades", "<i8"),
+        ("dollars", "<f8"),
+        ("x", "<f8"),
+        ("z", "<f8"),
+        ("accel", "<f8"),
+        ("surge", "<f8"),
+        ("jump_share", "<f8"),
+        ("synthetic_share", "<f8"),
+        ("sigma5", "<f8"),
+        ("base_close", "<f8"),
+    ]
+)
 STORED_ROW = np.dtype([("name", "S16"), *((name, RING[name]) for name in RING.names or ())])
+
+
+class Table(NamedTuple):
+    """The arrays of STATE, (symbols,) each, as the kernels take them."""
+
+    first_k: np.ndarray
+    fresh_k: np.ndarray
+    ring_k: np.ndarray
+    restart: np.ndarray
+    reopen_k: np.ndarray
+    close: np.ndarray
+    last_ns: np.ndarray
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    volume: np.ndarray
+    trades: np.ndarray
+    value: np.ndarray
+    shares: np.ndarray
+    square: np.ndarray
+    anchor_micro: np.ndarray
+    luld_up: np.ndarray
+    luld_down: np.ndarray
+    halted: np.ndarray
+    revised_k: np.ndarray
+    state: np.ndarray
+    until_k: np.ndarray
+    born_k: np.ndarray
+    b: np.ndarray
+    flat_len: np.ndarray
+    sigma5: np.ndarray
+    seen: np.ndarray
+    late: np.ndarray
+
+
+class RingArrays(NamedTuple):
+    """The arrays of RING, (depth, symbols) each, as the kernels take them."""
+
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+    trades: np.ndarray
+    calm: np.ndarray
+    value: np.ndarray
+    shares: np.ndarray
+    mid: np.ndarray
+    spread_bps: np.ndarray
+    source: np.ndarray
+    ao: np.ndarray
+    x: np.ndarray
+    synthetic: np.ndarray
+
+
+class Every(NamedTuple):
+    """Of every symbol in the bucket that closes, (symbols,) each."""
+
+    ao: np.ndarray
+    value: np.ndarray  # AC or what the mode asks for, USD
+    slow_mean: np.ndarray
+    x: np.ndarray
+    accel: np.ndarray
+    surge: np.ndarray
+    synthetic_share: np.ndarray
+    warm: np.ndarray
+    quiet: np.ndarray
+    near: np.ndarray  # alive, or near enough in the cheap features to be weighed
+
+    @staticmethod
+    def empty(size: int) -> "Every":
+        """Return room for so many symbols."""
+        kinds = [np.float64] * 7 + [np.bool_] * 3
+        return Every(*(np.zeros(size, kind) for kind in kinds))
+
+
+class Rule(NamedTuple):
+    """The parameters of detection as the kernels take them; buckets, bps, shares."""
+
+    mode: int  # of `closing`: which curve
+    fast: int
+    slow: int
+    smooth: int
+    lookback: int
+    by_ratio: bool
+    history: int
+    min_flat: int
+    quiet_bps: float
+    max_synthetic: float
+    floor: float
+    warm: int
+    sigma_window: int
+    burst_reach: int
+    noise_gain: float
+    near_x: float
+    near_accel: float
+    near_surge: float
+    near_synthetic: float
 
 
 class EngineState(NamedTuple):

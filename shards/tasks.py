@@ -18,6 +18,12 @@ def assign(assignment: dict[str, Any]) -> None:
     mailbox.deliver("assign", assignment)
 
 
+@shared_task(name="shards.drop", ignore_result=True)
+def drop(run: str, as_of: int, keep: list[int]) -> None:
+    """Let go of every assignment of this run that is not named."""
+    mailbox.deliver("drop", {"run": run, "as_of": as_of, "keep": keep})
+
+
 @shared_task(name="shards.watch", ignore_result=True)
 def watch(position: dict[str, Any]) -> None:
     """Watch an active trade for its stop and target."""
@@ -36,6 +42,12 @@ def parameters(version: int, values: dict[str, Any], active_from_k: int) -> None
     mailbox.deliver(
         "parameters", {"version": version, "values": values, "active_from_k": active_from_k}
     )
+
+
+@shared_task(name="shards.resync", ignore_result=True)
+def resync(run: str, symbols: list[str]) -> None:
+    """Begin the windows of these symbols anew: the hub has seen a gap in them."""
+    mailbox.deliver("resync", {"run": run, "symbols": symbols})
 
 
 @shared_task(name="shards.resend", ignore_result=True)

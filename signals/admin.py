@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from signals.models import ActiveParameters, ParameterSet
+from signals.models import ActiveParameters, ExpiringChange, ParameterSet, Trial
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -39,3 +39,15 @@ class ParameterSetAdmin(_LookOnlyAdmin):
 class ActiveParametersAdmin(_LookOnlyAdmin):
     list_display = ["version", "active_from_k", "author", "activated_at"]
     list_select_related = ["version"]
+
+
+@admin.register(ExpiringChange)
+class ExpiringChangeAdmin(_LookOnlyAdmin):
+    list_display = ["version", "due_ns", "settled"]
+    list_select_related = ["version"]
+
+
+@admin.register(Trial)
+class TrialAdmin(_LookOnlyAdmin):
+    list_display = ["at", "kind", "actor", "sha256"]
+    list_filter = ["kind"]

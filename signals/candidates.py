@@ -28,6 +28,9 @@ class State(IntEnum):
     SUSPENDED = 5
 
 
+_WARMUP, _IDLE, _ARMED, _CANDIDATE, _COOLING, _SUSPENDED = (int(state) for state in State)
+
+
 class Reason(IntEnum):
     """Why a candidacy ended; 0 is none. The lower one is told when several hold."""
 
@@ -107,67 +110,69 @@ def thresholds_of(parameters: Mapping[str, object]) -> Thresholds:
 
 
 class Evidence(NamedTuple):
-    """What a birth is judged by, (n,) each; NaN means unknown and passes nothing."""
+    """What a birth is judged by; NaN means unknown and passes nothing."""
 
-    x: np.ndarray
-    z: np.ndarray
-    accel: np.ndarray
-    flat_length: np.ndarray
-    volume: np.ndarray  # CV
-    dollars: np.ndarray  # CD
-    surge: np.ndarray
-    burst_length: np.ndarray
-    jump_share: np.ndarray
-    trades: np.ndarray
-    synthetic_share: np.ndarray
+    x: float
+    z: float
+    accel: float
+    flat_length: int
+    volume: int  # CV
+    dollars: float  # CD
+    surge: float
+    burst_length: int
+    jump_share: float
+    trades: int
+    synthetic_share: float
 
 
-def passes(evidence: Evidence, limits: Thresholds, *, margin: float = 1.0) -> np.ndarray:
-    """Tell which symbols meet T2–T9 (T1, warmth, is the caller's), or the given share of each.
+def passes(evidence: Evidence, limits: Thresholds, margin: float = 1.0) -> bool:
+    """Tell whether a symbol meets T2–T9 (T1, warmth, is the caller's), or the given share of each.
 
     A floor is met at margin x floor and a ceiling at ceiling / margin; shares never exceed 1.
+    Plain enough for the shard to compile it as it stands.
     """
     e, p, m = evidence, limits, margin
-    ok: np.ndarray = (e.x > 0) & (e.x >= m * p.min_magnitude)
-    ok &= e.z >= m * p.min_z
-    ok &= e.accel >= m * p.accel_rate
-    ok &= e.flat_length >= m * p.min_flat
-    ok &= (e.volume >= m * p.min_volume) & (e.dollars >= m * p.min_dollars)
-    ok &= e.surge >= m * p.surge
-    ok &= (e.burst_length >= 1) & (e.burst_length <= p.max_burst / m)
-    ok &= e.jump_share <= min(p.max_jump / m, 1.0)
-    ok &= e.trades >= m * p.min_trades
-    ok &= e.synthetic_share <= min(p.max_synthetic / m, 1.0)
-    return ok
+    return (
+        e.x > 0
+        and e.x >= m * p.min_magnitude
+        and e.z >= m * p.min_z
+        and e.accel >= m * p.accel_rate
+        and e.flat_length >= m * p.min_flat
+        and e.volume >= m * p.min_volume
+        and e.dollars >= m * p.min_dollars
+        and e.surge >= m * p.surge
+        and 1 <= e.burst_length <= p.max_burst / m
+        and e.jump_share <= min(p.max_jump / m, 1.0)
+        and e.trades >= m * p.min_trades
+        and e.synthetic_share <= min(p.max_synthetic / m, 1.0)
+    )
 
 
 def rested(
-    state: np.ndarray,
-    until_k: np.ndarray,
-    k: int,
-    *,
-    warm: np.ndarray,
-    suspended: np.ndarray,
-    restarted: np.ndarray,
-    quiet: np.ndarray,
-) -> np.ndarray:
-    """Return the states of bucket k before births and ends are looked at.
+    state: int, over: bool, warm: bool, suspended: bool, restarted: bool, quiet: bool
+) -> int:
+    """Return a symbol's state in a bucket before births and ends are looked at.
 
-    Args (n, each): until_k: COOLING and WARMUP last while k < until_k; warm: rings are full
-        enough; suspended: halted, or waiting for the reopening print; restarted: the rings began
-        anew in this bucket; quiet: a flat base lies directly behind (informational).
+    Args: over: the wait of COOLING and WARMUP is; warm: the rings are full enough; suspended:
+        halted, or waiting for the reopening print; restarted: the rings began anew in this bucket;
+        quiet: a flat base lies directly behind (informational).
+    Plain enough for the shard to compile it as it stands.
     """
-    new = state.copy()
-    over = k >= until_k
-    new[restarted & (state != State.CANDIDATE)] = State.WARMUP
-    new[(new == State.WARMUP) & warm & over] = State.IDLE
-    new[(new == State.COOLING) & over] = State.IDLE
-    new[(new == State.IDLE) & ~warm] = State.WARMUP
-    new[(new == State.ARMED) & ~warm] = State.WARMUP
-    new[(new == State.ARMED) & ~quiet] = State.IDLE
-    new[(new == State.IDLE) & quiet] = State.ARMED
-    new[state == State.SUSPENDED] = State.WARMUP  # one bucket at least
-    new[suspended & (state != State.CANDIDATE)] = State.SUSPENDED
+    if state == _CANDIDATE:
+        return _CANDIDATE
+    if suspended:
+        return _SUSPENDED
+    if state == _SUSPENDED:
+        return _WARMUP  # one bucket at least
+    new = _WARMUP if restarted else int(state)
+    if new == _COOLING and over:
+        new = _IDLE
+    if new == _WARMUP and warm and over:
+        new = _IDLE
+    if not warm and new in (_IDLE, _ARMED):
+        return _WARMUP
+    if new in (_IDLE, _ARMED):
+        return _ARMED if quiet else _IDLE
     return new
 
 

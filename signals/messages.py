@@ -17,7 +17,7 @@ class MessageError(ValueError):
     """A packed message is too large, damaged, or not of the expected shape."""
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True):
+class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """NBBO as of the bucket's end plus grace. Prices USD, sizes shares, ts_ns venue time."""
 
     bid: float
@@ -28,7 +28,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     median_spread_bps_60s: float | None = None
 
 
-class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+class SessionState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Session accumulators of one symbol since the open (USD, shares)."""
 
     vwap: float | None
@@ -42,7 +42,7 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
     prev_close: float | None = None
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One candidate in one bucket, with its window of evidence (oldest first)."""
 
     candidate_id: str  # f"{day}-{symbol}-{b}"
@@ -80,9 +80,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     luld_up: float | None = None
     luld_down: float | None = None
     halted: bool = False
+    pauses_today: int = 0  # halts and pauses of the symbol that this session has seen
+    resumed_ts_ns: int | None = None  # end of the newest one
     last_price: float | None = None  # newest eligible print
     last_ts_ns: int | None = None
     flags: list[str] = []  # data-quality flags; any of them denies an entry
+
+
+def without_arrays(candidate: Candidate) -> Candidate:
+    """Return a candidate as it travels in a crowd: recorded, but not complete enough to fire."""
+    flags = [*candidate.flags, "arrays_dropped"]
+    return msgspec.structs.replace(candidate, window={}, returns_1m_bps=[], flags=flags)
 
 
 class Withdrawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +110,24 @@ class IndexBucket(msgspec.Struct, frozen=True, kw_only=True):
     close: float
     mid: float | None
     ts_ns: int
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A closed bucket of a watched position's symbol: what software exits and caps are judged by.
+
+    High, low and close from price-eligible prints, USD (a bucket without one repeats the close
+    before it); the quote is the NBBO as of the bucket's end plus grace.
+    """
+
+    symbol: str
+    k: int
+    high: float
+    low: float
+    close: float
+    quote: Quote | None = None
+    halted: bool = False
+    revised: list[int] = []  # ids of prints that were canceled or corrected, the newest of them
+    returns_1m_bps: list[float] = []  # last 60 one-minute returns, oldest first
 
 
 class Gravity(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +160,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="bucket_done"):
     withdrawn: list[Withdrawn] = []
     births: int = 0
     index: list[IndexBucket] = []
+    marks: list[Mark] = []  # of the positions that this shard watches
     flags: list[str] = []
 
 
@@ -146,6 +173,7 @@ class StopDone(msgspec.Struct, frozen=True, kw_only=True, tag="stop_done"):
     seq: int
     stop: int
     t_ns: int
+    assignment: int = 0
 
 
 class ShardReady(msgspec.Struct, frozen=True, kw_only=True, tag="shard_ready"):

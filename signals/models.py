@@ -52,3 +52,32 @@ class ActiveParameters(AppendOnly):
 
     def __str__(self) -> str:
         return f"version {self.version_id} from {self.active_from_k}"
+
+
+class ExpiringChange(models.Model):
+    """A version whose change goes back by itself; written once, but for `settled`."""
+
+    version = models.OneToOneField(ParameterSet, on_delete=models.PROTECT, related_name="+")
+    due_ns = models.BigIntegerField()  # market clock
+    before = models.JSONField()  # name → the value it goes back to
+    settled = models.IntegerField(null=True)  # the version that counts since it went back
+
+    def __str__(self) -> str:
+        return f"{self.version_id} until {self.due_ns}"
+
+
+class Trial(AppendOnly):
+    """A set that was evaluated on recorded data, once per set: how many were tried is what the
+    best of them must be judged by (design: trigger 7.3).
+    """
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=12)  # preview, what_if, flip
+    actor = models.CharField(max_length=150, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.sha256[:12]}"

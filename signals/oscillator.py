@@ -21,7 +21,7 @@ CLIP_MAD_SD = 5.0
 #: Prices lie on a grid of cents, so values of x are often exactly equal or exactly 0; closer than
 #: this they are, and the last bits of a sum do not decide.
 TIE_BPS = 1e-9
-_MAD_TO_SD = 1.4826  # of a normal distribution
+MAD_TO_SD = 1.4826  # of a normal distribution
 BUCKETS_PER_MINUTE = 12
 
 
@@ -54,72 +54,6 @@ def ordered_sum(rows: np.ndarray) -> np.ndarray:
     """Return the sum over axis 0, added strictly from the first row to the last."""
     total: np.ndarray = np.add.accumulate(rows, axis=0)[-1]
     return total
-
-
-def ordered_mean(rows: np.ndarray) -> np.ndarray:
-    """Return the mean over axis 0 of `ordered_sum`."""
-    mean: np.ndarray = ordered_sum(rows) / rows.shape[0]
-    return mean
-
-
-def awesome(prices: np.ndarray, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Return AO and the slow mean of the newest bucket, in price units.
-
-    Args: prices: (slow or more, n), what feeds the oscillator.
-    """
-    slow_mean = ordered_mean(prices[-curve.slow :])
-    return ordered_mean(prices[-curve.fast :]) - slow_mean, slow_mean
-
-
-def curve_value(ao: np.ndarray, curve: Curve) -> np.ndarray:
-    """Return the curve of the newest bucket (AC, AO or smoothed AO), in price units.
-
-    Args: ao: (smooth or more, n) Awesome values.
-    """
-    newest: np.ndarray = ao[-1]
-    if curve.mode == "awesome":
-        return newest
-    smoothed = ordered_mean(ao[-curve.smooth :])
-    return newest - smoothed if curve.mode == "accelerator" else smoothed
-
-
-def in_bps(value: np.ndarray, slow_mean: np.ndarray) -> np.ndarray:
-    """Return x: the curve in basis points of the slow mean."""
-    x: np.ndarray = 1e4 * value / slow_mean
-    return x
-
-
-class Series(NamedTuple):
-    """A whole run of curves, (T, n) each, NaN before warm-up. USD, and bps for x."""
-
-    ao: np.ndarray
-    value: np.ndarray
-    slow_mean: np.ndarray
-    x: np.ndarray
-
-
-def series(prices: np.ndarray, curve: Curve) -> Series:
-    """Return the curves of every bucket; the same bits as bucket by bucket.
-
-    Args: prices: (T,) or (T, n).
-    """
-    columns = prices.reshape(prices.shape[0], -1).astype(np.float64)
-    out = Series(*(np.full(columns.shape, np.nan) for _ in Series._fields))
-    for k in range(curve.slow - 1, columns.shape[0]):
-        out.ao[k], out.slow_mean[k] = awesome(columns[k - curve.slow + 1 : k + 1], curve)
-        if k >= curve.warm_up - 1:
-            out.value[k] = curve_value(out.ao[k - curve.smooth + 1 : k + 1], curve)
-            out.x[k] = in_bps(out.value[k], out.slow_mean[k])
-    return Series(*(each.reshape(prices.shape) for each in out))
-
-
-def acceleration(now: np.ndarray, before: np.ndarray, *, mode: str, lookback: int) -> np.ndarray:
-    """Return how fast x rises: bps per bucket, or in ratio mode x over max(former x, 1 bp)."""
-    if mode == "ratio":
-        ratio: np.ndarray = now / np.where(np.isnan(before), np.nan, np.maximum(before, 1.0))
-        return ratio
-    slope: np.ndarray = (now - before) / lookback
-    return slope
 
 
 @lru_cache(maxsize=64)
@@ -177,7 +111,7 @@ def noise_bps(returns: np.ndarray, *, min_count: int = MIN_RETURNS) -> np.ndarra
         return np.full(returns.shape[1], np.nan)
     safe = np.maximum(counts, 1)
     center = _median(returns, safe)
-    spread = CLIP_MAD_SD * _MAD_TO_SD * _median(np.abs(returns - center), safe)
+    spread = CLIP_MAD_SD * MAD_TO_SD * _median(np.abs(returns - center), safe)
     reach = np.where(spread > 0, spread, np.inf)
     clipped = np.where(usable, np.clip(returns, center - reach, center + reach), 0.0)
     raw = ordered_sum(clipped * clipped) / safe
@@ -194,44 +128,3 @@ def minute_noise_bps(minute_returns: np.ndarray, sigma5: np.ndarray) -> np.ndarr
     """
     own = noise_bps(minute_returns, min_count=MIN_MINUTES)
     return np.where(np.isnan(own), sigma5 * math.sqrt(BUCKETS_PER_MINUTE), own)
-
-
-class Burst(NamedTuple):
-    """Where the rise of the newest bucket began, counted back from it; (n,) int64 each."""
-
-    length: np.ndarray  # n_b: buckets of the burst with the newest, 0 while x <= 0
-    flat_length: np.ndarray  # flat buckets directly before it
-
-
-def burst(x: np.ndarray, ratio: float) -> Burst:
-    """Find the burst and the flat base before it, as far as the window reaches.
-
-    Args: x: (T, n) bps, oldest first; ratio: flatline_ratio.
-    Walks back from the newest bucket while x exceeds ratio times its x; then counts buckets whose
-    |x| stays within that threshold. NaN ends both walks.
-    """
-    newest = x[-1]
-    threshold = ratio * newest + TIE_BPS
-    rising = newest > TIE_BPS
-    length = rising.astype(np.int64)
-    flat_length = np.zeros_like(length)
-    flat = rising.copy()
-    for value in x[-2::-1]:
-        rising = rising & (value > threshold)
-        length += rising
-        flat = flat & (rising | (np.abs(value) <= threshold))
-        flat_length += flat & ~rising
-    return Burst(length, flat_length)
-
-
-def surge(volume: np.ndarray, *, fast: int, history: int, floor: float) -> np.ndarray:
-    """Return recent over former volume per bucket, the former at least `floor` shares.
-
-    Args: volume: (T, n) shares; the last `fast` rows are recent, up to `history` rows before them
-        the base (all there are when the window is shorter).
-    """
-    recent = ordered_sum(volume[-fast:]) / fast
-    base_rows = volume[max(volume.shape[0] - fast - history, 0) : -fast]
-    base = ordered_sum(base_rows) / base_rows.shape[0]
-    found: np.ndarray = recent / np.maximum(base, max(floor, float(np.finfo(np.float64).tiny)))
-    return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from signals.models import ActiveParameters, ParameterSet
+from signals.models import ActiveParameters, ExpiringChange, ParameterSet
 from signals.parameters.catalogue import BadValue, defaults, validate
 
 HISTORY_MAX = 500
@@ -21,6 +21,12 @@ def active_parameters(k: int | None = None) -> tuple[int, dict[str, object]]:
     if newest is None:
         return 0, defaults()
     return newest.version.version, validate(newest.version.values)
+
+
+def active_version() -> int:
+    """Return the version of `active_parameters`, without its set."""
+    rows = ActiveParameters.objects.order_by("-id").values_list("version__version", flat=True)
+    return rows.first() or 0
 
 
 def parameters_of(version: int) -> dict[str, object]:
@@ -71,3 +77,8 @@ def parameter_history(limit: int = 50) -> list[Change]:
 
 def _changed(old: dict[str, object], new: dict[str, object]) -> dict[str, tuple[object, object]]:
     return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+
+def expiring() -> dict[int, int]:
+    """Return the versions whose change will go back by itself, with the market time of it."""
+    return dict(ExpiringChange.objects.filter(settled=None).values_list("version", "due_ns"))

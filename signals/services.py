@@ -9,8 +9,10 @@ from django.db.models import Max
 
 from signals import selectors
 from signals.errors import StaleParameters
-from signals.models import ActiveParameters, ParameterSet
-from signals.parameters.catalogue import BadValue, validate
+from signals.models import ActiveParameters, ExpiringChange, ParameterSet, Trial
+from signals.parameters.catalogue import BadValue, InvalidParameters, validate
+
+NEVER_EXPIRES = ("alpaca_trading_mode", "kill_switch")
 
 
 def save_parameters(
@@ -56,6 +58,67 @@ def activate(version: int, *, active_from_k: int = 0, author: str = "") -> int:
         raise BadValue(f"there is no parameter version {version}")
     ActiveParameters.objects.create(version_id=version, active_from_k=active_from_k, author=author)
     return version
+
+
+def let_expire(version: int, *, due_ns: int) -> None:
+    """Let what a version changes go back by itself; call inside the transaction that saves it.
+
+    Args: due_ns: market clock.
+    Raises:
+        BadValue: it changes what must not change by itself.
+    """
+    row = ParameterSet.objects.get(version=version)
+    old = selectors.parameters_of(row.base)
+    before = {name: old[name] for name, value in row.values.items() if old[name] != value}
+    if held := [name for name in NEVER_EXPIRES if name in before]:
+        raise BadValue(f"{held[0]} cannot go back by itself")
+    ExpiringChange.objects.create(version=row, due_ns=due_ns, before=before)
+
+
+def expire_due(*, now_ns: int, active_from_k: int = 0) -> list[str]:
+    """Let every change whose time is over go back, under one new version; say what was done.
+
+    A value that somebody changed again since stays as it is.
+
+    Raises:
+        StaleParameters: somebody saved at this moment; ask again.
+    """
+    over = ExpiringChange.objects.filter(settled=None, due_ns__lte=now_ns)
+    if not over.exists():
+        return []
+    with transaction.atomic():
+        due = list(over.select_related("version").order_by("version_id"))
+        return _go_back(due, active_from_k) if due else []
+
+
+def _go_back(due: list[ExpiringChange], active_from_k: int) -> list[str]:
+    active, values = selectors.active_parameters()
+    back: dict[str, object] = {}
+    for change in reversed(due):  # a value that two of them changed: the oldest knows what was
+        for name, old in change.before.items():
+            if values[name] == change.version.values[name] or name in back:
+                back[name] = old
+    names = " and ".join(str(change.version_id) for change in due)
+    said = f"the change of version {names} is over"
+    if back:
+        try:
+            active = save_parameters(
+                values={**values, **back}, author="expiry", comment=said, base_version=active
+            )
+            activate(active, active_from_k=active_from_k, author="expiry")
+            said = f"{said}: version {active} counts"
+        except InvalidParameters as exc:
+            said = f"{said}, but its old values do not fit any more: {exc}"
+    ExpiringChange.objects.filter(pk__in=[change.pk for change in due]).update(settled=active)
+    return [said]
+
+
+def count_trial(values: Mapping[str, object], *, kind: str, actor: str) -> int:
+    """Register that a complete set was evaluated; return how many different ones were so far."""
+    Trial.objects.get_or_create(
+        sha256=fingerprint(values), defaults={"kind": kind, "actor": actor[:150]}
+    )
+    return Trial.objects.count()
 
 
 def fingerprint(values: Mapping[str, object]) -> str:

@@ -64,6 +64,36 @@ function list(found) {
   $("[data-advice]").replaceChildren(...found.advice.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
+const made = (tag, className, text) => Object.assign(document.createElement(tag), { className, textContent: text });
+
+async function preview() {
+  const out = $("[data-preview-out]");
+  const body = new FormData(form);
+  body.append("minutes", $("[data-minutes]").value);
+  out.hidden = false;
+  out.replaceChildren(made("p", "sm dim", "Deciding the stored rounds again \u2026"));
+  const answer = await fetch(form.dataset.preview, { method: "POST", body }).catch(() => null);
+  const found = answer && (answer.ok || answer.status === 422) ? await answer.json() : { refused: "No answer; try again." };
+  if (found.refused) out.replaceChildren(made("p", "err", found.refused));
+  else show(out, found);
+}
+
+function show(out, found) {
+  const head = made("div", "posrow", "");
+  head.append(made("b", "strong", found.headline), made("span", `tag ${found.tag}`, found.badge));
+  const rows = made("ul", "diff", "");
+  rows.append(...found.changes.map((one) => {
+    const row = made("li", "", "");
+    const name = made(one.url ? "a" : "span", "mono", `${one.symbol} ${one.at}`);
+    if (one.url) name.href = one.url;
+    const word = made(one.word.startsWith("would not") ? "del" : "ins", "", one.word);
+    row.append(name, word, made("span", "sm dim clip", one.why));
+    row.title = one.why;
+    return row;
+  }));
+  out.replaceChildren(head, rows, made("p", "sm dim", found.note));
+}
+
 function filter(text) {
   const wanted = text.trim().toLowerCase();
   let any = false;
@@ -81,10 +111,12 @@ function filter(text) {
 
 form.addEventListener("input", (event) => {
   onOff();
-  if (event.target.name === "reason" || event.target.name === "live_word" || event.target.matches("[data-filter]")) return;
+  if (event.target.name === "reason" || event.target.name === "live_word" || event.target.name === "expires_minutes" || event.target.matches("[data-minutes]") || event.target.matches("[data-filter]")) return;
+  $("[data-preview-out]").hidden = true; // it was about another set
   clearTimeout(timer);
   timer = setTimeout(check, CHECK_AFTER_MS);
 });
+$("[data-preview-go]").addEventListener("click", preview);
 $("[data-filter]").addEventListener("input", (event) => filter(event.target.value));
 $("[data-filter]").addEventListener("keydown", (event) => {
   if (event.key === "Enter") event.preventDefault();

@@ -154,6 +154,7 @@ document.addEventListener("click", (event) => {
   } else if (on("[data-help]")) open($("#help"));
   else if (on("[data-close]")) on("dialog").close();
   else if (on(".theme")) turnTheme();
+  else if (on("[data-copy]")) copy(on("[data-copy]"));
   else if (on("[data-reload]")) location.reload();
   else if (on("[data-try-now]")) feed.now();
   if (!on(".menu")) $(".menu")?.removeAttribute("open");
@@ -163,6 +164,18 @@ for (const dialog of $$("#stop, #resume")) {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target.matches("input")) event.preventDefault();
   });
+}
+
+/** Copy a shown secret; where the browser keeps its clipboard shut, select it instead. */
+async function copy(button) {
+  const field = document.getElementById(button.dataset.copy);
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+    put(button, "Copied");
+  } catch {
+    put(button, "Selected");
+  }
 }
 
 // --- keys ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 heart-beats going until it is ended, as hub and shards would.
 """
 
+import json
 import math
 import struct
 import time
@@ -49,6 +50,14 @@ STEPS = {
     "lease": "epoch 1", "relay": "signed in", "upstream": "sip", "account": f"{ACCOUNT}, 30000 USD",
     "updates": "", "clock": "tape", "reconcile": "books and broker agree",
     "universe": "2860 symbols", "shards": "4 shards", "rounds": "",
+}  # fmt: skip
+#: As the hub tells them: stage → typical, worst 1 %, how many; and the relay's figures.
+STAGES = {"collect": [38.0, 92.0, 180], "decide": [80.0, 410.0, 96], "send": [168.0, 290.0, 3],
+          "total": [1040.0, 1550.0, 3]}  # fmt: skip
+RELAY = {
+    "state": "open", "reason": "", "feed": "sip", "per_s": "48210", "consumers": "5",
+    "lagging": "0", "slowest": "shard 3", "slowest_bytes": "6200000", "ring_bytes": "128000000",
+    "loop_lag_ms": "2", "frames": "2100000", "gaps": "0", "cut": "0",
 }  # fmt: skip
 #: symbol, price, change in percent, x, accel, z, surge, spread in bps, more
 STOCKS: tuple[tuple[str, float, float, float, float, float, float, float, dict[str, Any]], ...] = (
@@ -111,11 +120,17 @@ def a_running_run(p: dict[str, Any], version: int) -> Run:
     return run
 
 
-def decide(run: Run, k: int, epoch: int, candidates: list[Candidate]) -> Round:
-    """Store a round as the hub does, and let the real decision answer it."""
+def decide(
+    run: Run, k: int, epoch: int, candidates: list[Candidate], *, busy: bool = True
+) -> Round:
+    """Store a round as the hub does, and let the real decision answer it.
+
+    Args: busy: the one slot is taken by ABCD.
+    """
     inputs: RoundInput = a_round(
         *candidates, run=run.pk, k=k, account=an_account(), index=an_index(k),
-        exposures=(BUSY,), busy_symbols=frozenset({"ABCD"}), trades_today=1,
+        exposures=(BUSY,) if busy else (),
+        busy_symbols=frozenset({"ABCD"} if busy else ()), trades_today=1,
         n_symbols=2860, n_expected=2881, coverage=0.993,
     )  # fmt: skip
     row = Round.objects.create(
@@ -130,6 +145,15 @@ def decide(run: Run, k: int, epoch: int, candidates: list[Candidate]) -> Round:
 
 def stocks(k: int) -> list[Candidate]:
     return [_stock(k, *row) for row in STOCKS]
+
+
+def held_back(run: Run, epoch: int, *ks: int) -> None:
+    """Decide rounds with a free slot in which one burst of NVTX is held back by C4 alone."""
+    for k in ks:
+        (one,) = (c for c in stocks(k) if c.symbol == "NVTX")
+        b = ks[0] - 2
+        same = msgspec.structs.replace(one, b=b, born_k=b + 1, candidate_id=f"{DAY}-NVTX-{b}")
+        decide(run, k, epoch, [same], busy=False)
 
 
 def _stock(
@@ -239,9 +263,14 @@ def pulse() -> None:
 
 
 def beat(client: redis.Redis, run: Run, market_ns: int, *, dark: str = "") -> None:
-    facts = {"run": RUN, "market_ns": market_ns, "at": time.time_ns(), "state": "running"}
+    facts: dict[Any, Any] = {
+        "run": RUN, "market_ns": market_ns, "at": time.time_ns(), "state": "running",
+        "stages": json.dumps(STAGES),
+    }  # fmt: skip
     client.hset("hb:hub", mapping=facts)
     client.expire("hb:hub", 5)
+    client.hset("hb:relay", mapping=RELAY)  # type: ignore[arg-type]
+    client.expire("hb:relay", 5)
     for number, lag in (("1", "140.2"), ("2", "155.9"), ("3", "1310.4"), ("4", "163.0")):
         if number == dark:
             continue
@@ -250,6 +279,7 @@ def beat(client: redis.Redis, run: Run, market_ns: int, *, dark: str = "") -> No
             mapping={
                 "state": "live", "lag_ms": lag, "symbols": "715", "run": RUN, "queue": "0",
                 "params_version": str(run.parameters_version), "epoch": "1", "store": "ok",
+                "load": f"{float(lag) / 15:.1f}",
             },
         )  # fmt: skip
         client.expire(f"hb:shard:{number}", 5)

@@ -66,9 +66,9 @@ def quote(seconds: float, bid: float, ask: float, *, symbol: str = "ACME", size:
     )  # fmt: skip
 
 
-def status(seconds: float, code: str, *, symbol: str = "ACME") -> bytes:
+def status(seconds: float, code: str, *, symbol: str = "ACME", reason: str = "") -> bytes:
     return frames.encode_message(
-        {"T": "s", "S": symbol, "sc": code, "rc": "", "z": "C", "t": at(seconds)}
+        {"T": "s", "S": symbol, "sc": code, "rc": reason, "z": "C", "t": at(seconds)}
     )
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import click
@@ -25,6 +26,8 @@ BACKOFF_S = (0.5, 1.0, 2.0)
 DEATHS_MAX = 3
 DEATHS_WITHIN_S = 60.0
 EXIT_RESIDENT_DIED = 70
+HUB_QUEUES = ("hub.reports", "hub.decide", "hub.orders")
+STANDBY_QUEUE = "hub.standby"  # a worker must have one; nobody sends there
 REPORT_EXPIRES_S = 60.0
 
 
@@ -115,9 +118,18 @@ class ResidentStep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has 
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
-    def __init__(self, parent: Any, shard: int | None = None, hub: bool = False, **options: Any):
+    def __init__(
+        self,
+        parent: Any,
+        shard: int | None = None,
+        hub: bool = False,
+        take_over: bool = False,
+        **options: Any,
+    ):
         self.shard = shard
         self.hub = hub
+        #: Once: a hub that lost its lease again must not take it back.
+        self._take_over = chain([take_over], repeat(False))
         self.watchdog: Watchdog | None = None
         super().__init__(parent, **options)
 
@@ -125,7 +137,12 @@ class ResidentStep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has 
         return self.shard is not None or self.hub
 
     def start(self, parent: Any) -> None:
-        make = _make_hub if self.hub else lambda: _make_shard(parent.app, self.shard or 0)
+        def make() -> Resident:
+            if self.hub:
+                take_over = next(self._take_over)
+                return _make_hub(take_over=take_over, leads=lambda now: _take_tasks(parent, now))
+            return _make_shard(parent.app, self.shard or 0)
+
         self.watchdog = Watchdog(make, give_up=_leave_worker)
         self.watchdog.start()
         # A warm shutdown is noticed by the main loop within a second; the engine need not wait.
@@ -150,6 +167,9 @@ def install(app: Celery) -> None:
     app.user_options["worker"].add(
         click.Option(("--hub",), is_flag=True, help="run the hub's coordinator")
     )
+    app.user_options["worker"].add(
+        click.Option(("--take-over",), is_flag=True, help="take the lease from a living hub")
+    )
     app.steps["worker"].add(ResidentStep)
 
 
@@ -165,17 +185,33 @@ def _make_shard(app: Celery, shard: int) -> Resident:
         relay_url=settings.RELAY_URL,
         relay_key=settings.RELAY_KEY_ID,
         relay_secret=settings.RELAY_SECRET,
+        relay_ca_file=settings.RELAY_CA_FILE,
         redis_url=settings.REDIS_STATE_URL,
         publish=lambda task, kwargs: _publish(app, task, kwargs),
+        archive=settings.ARCHIVE_HOME,
     )
     return resident
 
 
-def _make_hub() -> Resident:
+def _make_hub(*, take_over: bool, leads: Callable[[bool], None]) -> Resident:
     from execution.resident import HubResident  # noqa: PLC0415 - a shard must not load the SDK
 
-    resident: Resident = HubResident()
+    resident: Resident = HubResident(take_over=take_over, leads=leads)
     return resident
+
+
+def _take_tasks(worker: Any, now: bool) -> None:
+    """Take the hub's tasks while this hub leads, and only then; called from any thread.
+
+    A standby that took a report or a round would lose it for the leader.
+    """
+    worker.consumer.call_soon(_follow, worker.consumer, now)
+
+
+def _follow(consumer: Any, now: bool) -> None:
+    follow = consumer.add_task_queue if now else consumer.cancel_task_queue
+    for name in HUB_QUEUES:
+        follow(name)
 
 
 def _publish(app: Celery, task: str, kwargs: dict[str, Any]) -> None:

@@ -108,6 +108,8 @@ DATABASES = {
         "DATABASE_URL", default=f"sqlite:///{TRADEPLANE_HOME / 'tradeplane.sqlite3'}"
     )
 }
+#: How long a MySQL server may be silent in the middle of a query; 0: for ever (big migrations).
+DATABASE_TIMEOUT_S = env.int("DATABASE_TIMEOUT_S", default=30)
 _db = DATABASES["default"]
 if _db["ENGINE"].endswith("sqlite3"):
     _db["OPTIONS"] = {
@@ -125,6 +127,10 @@ else:
         init_command="SET sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
         "ERROR_FOR_DIVISION_BY_ZERO', innodb_strict_mode=1",
     )
+    if DATABASE_TIMEOUT_S:  # a server that hangs must not hang the hub: it fails and dials anew
+        _db["OPTIONS"].update(
+            connect_timeout=10, read_timeout=DATABASE_TIMEOUT_S, write_timeout=DATABASE_TIMEOUT_S
+        )
     _db.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
     _db["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
 
@@ -157,8 +163,13 @@ API_RATES = {"read": 300, "write": 30, "kill": 60, "anonymous": 30}
 RELAY_URL = env.str("RELAY_URL", default="ws://127.0.0.1:8765/v2/sip")
 RELAY_KEY_ID = env.str("RELAY_KEY_ID", default="")
 RELAY_SECRET = env.str("RELAY_SECRET", default="")
+#: PEM certificates to trust for `wss` to the relay (an authority of your own); "": the system's.
+RELAY_CA_FILE = env.str("RELAY_CA_FILE", default="")
 RELAY_UPSTREAM_URL = env.str("RELAY_UPSTREAM_URL", default="")
 RELAY_HOME = TRADEPLANE_HOME / "relay"
+#: Where shards keep closed buckets as Parquet, in a folder per day; None keeps none.
+_ARCHIVE = env.str("TRADEPLANE_ARCHIVE", default=str(TRADEPLANE_HOME / "archive"))
+ARCHIVE_HOME = None if _ARCHIVE == "off" else Path(_ARCHIVE).resolve()
 
 # --- the broker: the paper venue unless told otherwise -------------------------------------------
 APCA_API_KEY_ID = env.str("APCA_API_KEY_ID", default=env.str("ALPACA_API_KEY", default=""))
@@ -173,6 +184,13 @@ VENUE_LOCKSTEP_URL = env.str("VENUE_LOCKSTEP_URL", default="")
 LIVE_TRADING_WORDS = "I understand that this trades real money"
 LIVE_TRADING = env.str("TRADEPLANE_LIVE", default="") == LIVE_TRADING_WORDS
 
+#: futures_provider external_futures: a JSON file or http(s) address (docs/operating.md).
+TRADEPLANE_FUTURES = env.str("TRADEPLANE_FUTURES", default="")
+#: A file of `symbol,sector,beta` lines for the sector and beta rules ("" none).
+TRADEPLANE_SYMBOLS = env.str("TRADEPLANE_SYMBOLS", default="")
+#: Daily bars for usual volumes; by default Alpaca's with keys of Alpaca, none on a venue here.
+APCA_DATA_BASE_URL = env.str("APCA_DATA_BASE_URL", default="")
+
 # --- the run (set by `up`; see DESIGN "Runs") ----------------------------------------------------
 TRADEPLANE_RUN = env.str("TRADEPLANE_RUN", default="live")
 #: Tape runs: shards append every closed bucket here, for the run's hash ("" = off).
@@ -180,6 +198,9 @@ TRADEPLANE_RECORD_DIR = env.str("TRADEPLANE_RECORD_DIR", default="")
 TRADEPLANE_SHARDS = env.int("TRADEPLANE_SHARDS", default=1)
 #: Market seconds per process second on a paced tape; deadlines are divided by it.
 TRADEPLANE_SPEED = env.float("TRADEPLANE_SPEED", default=1.0)
+
+#: Where a process of a test shall die (`execution.failpoints`); "" arms nothing.
+TRADEPLANE_FAILPOINTS = env.str("TRADEPLANE_FAILPOINTS", default="")
 
 LOGGING = {
     "version": 1,

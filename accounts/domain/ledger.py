@@ -6,7 +6,8 @@ books*, before and after the event, so a late, duplicated or busted fill needs n
 whatever order the fills arrive, the postings add up to the same state.
 
 Lots are matched first in, first out by (ts_ns, execution id), the broker's order, not arrival.
-With whole shares and micro-dollar prices every amount is exact; nothing is ever rounded.
+With whole shares and micro-dollar prices every amount is exact. A split spreads a lot's cost over
+another number of shares; a lot keeps the whole of it, so what one sale rounds the next one has.
 """
 
 from collections import defaultdict, deque
@@ -40,7 +41,8 @@ class Fill:
     """One execution. Quantity is signed (a buy is positive), price and fee in micro-dollars.
 
     `source` is what stands against it: CASH for a trade, EXTERNAL for a position adopted from
-    outside. `day` is the trading day its profit or loss belongs to.
+    outside. `day` is the trading day its profit or loss belongs to. A `split` brings (or takes)
+    shares for no money, which are spread over the lots that are open at its time.
     """
 
     execution_id: str
@@ -51,9 +53,12 @@ class Fill:
     day: date
     fee: int = 0
     source: Ledger = Ledger.CASH
+    split: bool = False
 
     def __post_init__(self) -> None:
-        if self.quantity == 0 or self.price <= 0 or self.fee < 0 or not self.symbol:
+        priced = self.price > 0 and self.fee >= 0
+        free = self.price == 0 and self.fee == 0 and self.source is Ledger.EXTERNAL
+        if self.quantity == 0 or not self.symbol or not (free if self.split else priced):
             raise ValueError(f"not a fill: {self}")
 
     @property
@@ -64,15 +69,27 @@ class Fill:
 
 @dataclass(slots=True)
 class Lot:
-    """Open shares of one fill (negative when short)."""
+    """Open shares of one fill and what they cost together (both negative when short)."""
 
     quantity: int
-    price: int
+    cost: int
     execution_id: str
+    gone: int = 0  # shares closed since it was opened or last split, and what they took along
+    gone_cost: int = 0
 
-    @property
-    def cost(self) -> int:
-        return self.quantity * self.price
+    def close(self, shares: int) -> int:
+        """Take out shares (signed as the lot's) and return their part of the cost.
+
+        The running total is rounded down, so that sales of one share each take what a sale of all
+        takes, and the last one takes what is left.
+        """
+        self.gone += shares
+        gone_cost = (self.cost + self.gone_cost) * self.gone // (self.quantity + self.gone - shares)
+        part = gone_cost - self.gone_cost
+        self.gone_cost = gone_cost
+        self.quantity -= shares
+        self.cost -= part
+        return part
 
 
 class Match(NamedTuple):
@@ -102,26 +119,61 @@ class Matched(NamedTuple):
 def fifo(fills: Iterable[Fill]) -> Matched:
     """Match one symbol's fills first in, first out by (ts_ns, execution id).
 
-    Lots that stay open are oldest first and all of one sign.
+    Lots that stay open are oldest first and all of one sign. A split closes nothing, unless there
+    is nothing to spread its shares over (what it split was taken back since): then it is a fill at
+    no price.
     """
     lots: deque[Lot] = deque()
     matches: list[Match] = []
     for fill in sorted(fills, key=lambda fill: (fill.ts_ns, fill.execution_id)):
-        rest = fill.quantity
-        while rest and lots and (lots[0].quantity > 0) != (rest > 0):
-            lot = lots[0]
-            closed = min(abs(lot.quantity), abs(rest)) * (1 if lot.quantity > 0 else -1)
-            realized = closed * (fill.price - lot.price)
-            matches.append(
-                Match(fill.symbol, closed, lot.execution_id, fill.execution_id, fill.day, realized)
-            )
-            lot.quantity -= closed
-            rest += closed
-            if not lot.quantity:
-                lots.popleft()
-        if rest:
-            lots.append(Lot(rest, fill.price, fill.execution_id))
+        if fill.split and _spread(lots, fill.quantity):
+            continue
+        matches += _close(lots, fill)
     return Matched(tuple(lots), tuple(matches))
+
+
+def _close(lots: deque[Lot], fill: Fill) -> list[Match]:
+    """Close the oldest lots of the other sign; what is left of the fill opens one."""
+    matches: list[Match] = []
+    rest = fill.quantity
+    while rest and lots and (lots[0].quantity > 0) != (rest > 0):
+        lot = lots[0]
+        closed = min(abs(lot.quantity), abs(rest)) * (1 if lot.quantity > 0 else -1)
+        realized = closed * fill.price - lot.close(closed)
+        matches.append(
+            Match(fill.symbol, closed, lot.execution_id, fill.execution_id, fill.day, realized)
+        )
+        rest += closed
+        if not lot.quantity:
+            lots.popleft()
+    if rest:
+        lots.append(Lot(rest, rest * fill.price, fill.execution_id))
+    return matches
+
+
+def _spread(lots: deque[Lot], shares: int) -> bool:
+    """Scale open lots so that together they have `shares` more; False when that cannot be.
+
+    The running total of the lots is rounded, not each lot, so that the sum is exact; a lot that is
+    left without a share hands its cost to the next one. The newest one keeps at least a share.
+    """
+    before = sum(lot.quantity for lot in lots)
+    after = before + shares
+    if before * after <= 0:
+        return False
+    sign = 1 if after > 0 else -1
+    passed = done = cost = 0
+    kept: list[Lot] = []
+    for lot in lots:
+        passed += lot.quantity
+        cost += lot.cost
+        quantity = sign * (passed * after // abs(before)) - done
+        if quantity:
+            kept.append(Lot(quantity, cost, lot.execution_id))
+            done, cost = done + quantity, 0
+    lots.clear()
+    lots.extend(kept)
+    return True
 
 
 def realized_by_day(fills: Iterable[Fill]) -> dict[date, int]:
@@ -192,7 +244,7 @@ def _postings(fill: Fill, sign: int, shifts: Mapping[date, int], booked: date) -
         realized[max(day, booked)] += shift
     value, fee = sign * fill.value, sign * fill.fee
     rows = [
-        Posting(fill.source, "", -value, 0, booked),
+        _source(fill, sign, booked),
         Posting(
             Ledger.POSITION,
             fill.symbol,
@@ -208,6 +260,13 @@ def _postings(fill: Fill, sign: int, shifts: Mapping[date, int], booked: date) -
         rows.append(Posting(Ledger.POSITION, fill.symbol, shift, 0, day))
         rows.append(Posting(Ledger.REALIZED, fill.symbol, -shift, 0, day))
     return balanced([row for row in rows if row.amount or row.quantity])
+
+
+def _source(fill: Fill, sign: int, booked: date) -> Posting:
+    """Return the leg of where it came from: money, or for a split the shares alone."""
+    if fill.split:
+        return Posting(fill.source, fill.symbol, 0, -sign * fill.quantity, booked)
+    return Posting(fill.source, "", -sign * fill.value, 0, booked)
 
 
 Balances = dict[tuple[Ledger, str], tuple[int, int]]
@@ -227,7 +286,9 @@ def rebuilt(fills: Iterable[Fill], transfers: Iterable[tuple[Ledger, int]]) -> B
         totals[against, ""][0] -= amount
     for fill in fills:
         by_symbol[fill.symbol].append(fill)
-        totals[fill.source, ""][0] -= fill.value
+        source = _source(fill, 1, fill.day)
+        totals[source.ledger, source.symbol][0] += source.amount
+        totals[source.ledger, source.symbol][1] += source.quantity
         totals[Ledger.CASH, ""][0] -= fill.fee
         totals[Ledger.FEES, fill.symbol][0] += fill.fee
     for symbol, own in by_symbol.items():

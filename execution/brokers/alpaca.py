@@ -29,6 +29,7 @@ from alpaca.trading.requests import (
     StopLossRequest,
     TakeProfitRequest,
 )
+from requests.adapters import BaseAdapter
 
 from execution.brokers import wire
 from execution.brokers.port import (
@@ -36,6 +37,7 @@ from execution.brokers.port import (
     BrokerAsset,
     BrokerOrder,
     BrokerPosition,
+    CashActivity,
     FillActivity,
     MarketClock,
     NameTaken,
@@ -48,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
 TOTAL_TIMEOUT_S = 4.0
+LISTING_TIMEOUT_S = 15.0  # every asset there is: megabytes, once a day, and nobody waits for it
 ORDERS_PER_PAGE = 500
 PAGES_MAX = 20
 DUPLICATE_CLIENT_ID = 40010001
@@ -58,12 +61,24 @@ REFUSING_STATUSES = frozenset({400, 401, 403, 404, 409, 422, 429})
 class AlpacaBroker:
     """The port over one account; safe for one thread at a time (one session)."""
 
-    def __init__(self, *, key: str, secret: str, url: str, paper: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        secret: str,
+        url: str,
+        paper: bool = True,
+        transport: BaseAdapter | None = None,
+    ) -> None:
+        """Args: transport: answers the requests instead of a socket (the laboratory's venue)."""
         self._client = TradingClient(
             key, secret, paper=paper, raw_data=True, url_override=url.rstrip("/") or None
         )
         self._client._retry = 0  # the SDK repeats a POST after 429 and 504; we look it up instead
         self._client._session.request = _bounded(self._client._session.request, self._note)  # type: ignore[method-assign]
+        if transport is not None:
+            self._client._session.mount(url, transport)
+        self.url = url
         self.calls_left: int | None = None
         self.calls_reset_at: int | None = None
 
@@ -119,6 +134,7 @@ class AlpacaBroker:
         take_profit: Decimal,
         stop_loss: Decimal,
         time_in_force: str,
+        stop_limit: Decimal | None = None,
     ) -> BrokerOrder:
         common: dict[str, Any] = {
             "client_order_id": client_order_id,
@@ -128,7 +144,7 @@ class AlpacaBroker:
             "time_in_force": TimeInForce(time_in_force),
             "order_class": OrderClass.BRACKET,
             "take_profit": TakeProfitRequest(limit_price=_number(take_profit)),
-            "stop_loss": StopLossRequest(stop_price=_number(stop_loss)),
+            "stop_loss": _stop_leg(stop_loss, stop_limit),
         }
         if limit is None:
             return self._submit(MarketOrderRequest(**common))
@@ -143,6 +159,7 @@ class AlpacaBroker:
         take_profit: Decimal,
         stop_loss: Decimal,
         time_in_force: str,
+        stop_limit: Decimal | None = None,
     ) -> BrokerOrder:
         return self._submit(
             OrderRequest(
@@ -154,7 +171,7 @@ class AlpacaBroker:
                 time_in_force=TimeInForce(time_in_force),
                 order_class=OrderClass.OCO,
                 take_profit=TakeProfitRequest(limit_price=_number(take_profit)),
-                stop_loss=StopLossRequest(stop_price=_number(stop_loss)),
+                stop_loss=_stop_leg(stop_loss, stop_limit),
             )
         )
 
@@ -171,6 +188,17 @@ class AlpacaBroker:
         if limit is None:
             return self._submit(MarketOrderRequest(**common))
         return self._submit(LimitOrderRequest(limit_price=_number(limit), **common))
+
+    def submit_cover(self, *, client_order_id: str, symbol: str, quantity: int) -> BrokerOrder:
+        return self._submit(
+            MarketOrderRequest(
+                client_order_id=client_order_id,
+                symbol=symbol,
+                qty=quantity,
+                side=OrderSide.BUY,
+                time_in_force=TimeInForce.DAY,
+            )
+        )
 
     def replace(
         self, order_id: str, *, limit: Decimal | None = None, stop: Decimal | None = None
@@ -190,6 +218,12 @@ class AlpacaBroker:
     def close_all(self) -> None:
         self._call(self._client.close_all_positions, cancel_orders=True)
 
+    def forbid_shorting(self) -> None:
+        self._call(self._client.patch, "/account/configurations", {"no_shorting": True})
+
+    def suspend(self, *, suspended: bool) -> None:
+        self._call(self._client.patch, "/account/configurations", {"suspend_trade": suspended})
+
     def fills(self, *, after_ns: int) -> list[FillActivity]:
         """Return the account's executions after a time, oldest first."""
         found: list[FillActivity] = []
@@ -203,6 +237,22 @@ class AlpacaBroker:
                 break
             asked["page_token"] = rows[-1]["id"]
         return found
+
+    def cash_activities(self, *, after_ns: int) -> list[CashActivity]:
+        """Return the account's other activities after a time, oldest first."""
+        found: list[CashActivity] = []
+        asked: dict[str, Any] = {
+            "direction": "asc", "page_size": 100, "category": "non_trade_activity",
+            "after": wire.rfc3339(after_ns),
+        }  # fmt: skip
+        for _ in range(PAGES_MAX):
+            rows = self._call(self._client.get, "/account/activities", asked) or []
+            others = [row for row in rows if row.get("activity_type") != "FILL"]
+            found.extend(self._read(wire.cash_activity, row) for row in others)
+            if len(rows) < 100:
+                break
+            asked["page_token"] = rows[-1]["id"]
+        return [one for one in found if one.ts_ns > after_ns]  # some are dated, not timed
 
     def _submit(self, request: OrderRequest) -> BrokerOrder:
         """POST once; an id that the venue already knows means it is ours: fetch and adopt it."""
@@ -278,13 +328,14 @@ def _bounded(
     """Give every request a connect and a total deadline; the answer is read within it."""
 
     def bounded(method: str, url: str, **kwargs: Any) -> requests.Response:
-        kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, TOTAL_TIMEOUT_S))
+        total_s = LISTING_TIMEOUT_S if url.endswith("/assets") else TOTAL_TIMEOUT_S
+        kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, total_s))
         started = time.monotonic()
         response = request(method, url, stream=True, **kwargs)
         body = bytearray()
         for chunk in response.iter_content(65536):
             body += chunk
-            if time.monotonic() - started > TOTAL_TIMEOUT_S:
+            if time.monotonic() - started > total_s:
                 response.close()
                 raise requests.exceptions.ReadTimeout("the answer trickled past its deadline")
         response._content = bytes(body)
@@ -322,6 +373,11 @@ def _never_connected(exc: BaseException) -> bool:
         nested = [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
         todo.extend(item for item in nested if isinstance(item, BaseException))
     return False
+
+
+def _stop_leg(stop: Decimal, limit: Decimal | None) -> StopLossRequest:
+    price = None if limit is None else _number(limit)
+    return StopLossRequest(stop_price=_number(stop), limit_price=price)
 
 
 def _number(price: Decimal) -> float:

@@ -99,6 +99,7 @@ class TradeUpdate:
     price: Decimal | None = None
     quantity: int | None = None
     position_quantity: int | None = None
+    previous_id: str | None = None  # the execution that a bust or a correction takes back
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -111,6 +112,26 @@ class FillActivity:
     quantity: int
     price: Decimal
     ts_ns: int
+    kind: str = "fill"  # fill, bust (never happened), correct (replaces `previous_id`)
+    previous_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CashActivity:
+    """Something that happened to the account without an order: a dividend, a fee, a split …
+
+    Args: kind: the broker's word; amount: cash, signed; shares: signed, 0 for none; day: the day
+        that it belongs to, None: that of its time.
+    """
+
+    activity_id: str
+    kind: str
+    symbol: str
+    amount: Decimal
+    shares: Decimal
+    ts_ns: int
+    text: str = ""
+    day: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +188,7 @@ class Broker(Protocol):
         take_profit: Decimal,
         stop_loss: Decimal,
         time_in_force: str,
+        stop_limit: Decimal | None = None,  # once elected not below this; None: at any price
     ) -> BrokerOrder: ...
     def submit_oco(
         self,
@@ -177,10 +199,15 @@ class Broker(Protocol):
         take_profit: Decimal,
         stop_loss: Decimal,
         time_in_force: str,
+        stop_limit: Decimal | None = None,  # once elected not below this; None: at any price
     ) -> BrokerOrder: ...
     def submit_sell(
         self, *, client_order_id: str, symbol: str, quantity: int, limit: Decimal | None
     ) -> BrokerOrder: ...
+    def submit_cover(self, *, client_order_id: str, symbol: str, quantity: int) -> BrokerOrder:
+        """Buy back, at the market, shares that were sold and not there."""
+        ...
+
     def replace(
         self, order_id: str, *, limit: Decimal | None = None, stop: Decimal | None = None
     ) -> BrokerOrder: ...
@@ -191,3 +218,14 @@ class Broker(Protocol):
         ...
 
     def fills(self, *, after_ns: int) -> list[FillActivity]: ...
+    def cash_activities(self, *, after_ns: int) -> list[CashActivity]:
+        """Return what moved cash or shares without an order, oldest first."""
+        ...
+
+    def forbid_shorting(self) -> None:
+        """Ask the broker to refuse every order that would open a short position."""
+        ...
+
+    def suspend(self, *, suspended: bool) -> None:
+        """Switch new orders off at the broker itself, or on again."""
+        ...

@@ -12,6 +12,7 @@ from execution.brokers.port import (
     BrokerAsset,
     BrokerOrder,
     BrokerPosition,
+    CashActivity,
     FillActivity,
     MarketClock,
     Side,
@@ -161,12 +162,14 @@ def trade_update(row: Json) -> TradeUpdate:
         position_quantity=(
             None if row.get("position_qty") in (None, "") else _shares(row["position_qty"])
         ),
+        previous_id=row.get("previous_execution_id") or None,
         raw=dict(row),
     )
 
 
 def fill(row: Json) -> FillActivity:
     """Return one FILL activity; its id is `<time>::<execution id>`."""
+    kind = {"trade_bust": "bust", "trade_correct": "correct"}.get(str(row.get("type")), "fill")
     return FillActivity(
         execution_id=str(row["id"]).rpartition("::")[2],
         order_id=str(row["order_id"]),
@@ -175,4 +178,22 @@ def fill(row: Json) -> FillActivity:
         quantity=_shares(row["qty"]),
         price=_money(row["price"]),
         ts_ns=ns(row["transaction_time"]),
+        kind=kind,
+        previous_id=row.get("previous_id") or None,
+    )
+
+
+def cash_activity(row: Json) -> CashActivity:
+    """Return one activity that is no execution; its id begins with its time, to the millisecond."""
+    stamp = str(row["id"]).partition("::")[0]
+    moment = datetime.strptime(stamp[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return CashActivity(
+        activity_id=str(row["id"]),
+        kind=str(row["activity_type"]),
+        symbol=str(row.get("symbol") or ""),
+        amount=Decimal(str(row.get("net_amount") or 0)),
+        shares=Decimal(str(row.get("qty") or 0)),
+        ts_ns=int(moment.timestamp()) * 1_000_000_000 + int(stamp[14:17] or 0) * 1_000_000,
+        text=str(row.get("description") or ""),
+        day=date.fromisoformat(str(row["date"])[:10]) if row.get("date") else None,
     )

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from execution.domain.prices import CENT, ceil_tick, decimal_of, floor_tick
+import msgspec
+
+from execution.domain.prices import CENT, ceil_tick, decimal_of, exact, floor_tick
 
 HUNDRED = Decimal(100)
 BPS = Decimal(10_000)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bracket:
+class Bracket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Three prices on the tick grid, and the percentages they came from."""
 
     limit: Decimal
@@ -54,12 +55,16 @@ def entry_limit(
     ask: Decimal, signal: Decimal, luld_up: Decimal | None, parameters: Mapping[str, Any]
 ) -> Decimal:
     """Return the highest price to pay: near the ask, near the signal, inside the halt band."""
-    offset = decimal_of(parameters["entry_limit_offset_bps"]) / BPS
-    adverse = decimal_of(parameters["max_adverse_bps"]) / BPS
-    highest = min(ask * (1 + offset), signal * (1 + adverse))
+    offset, adverse = parameters["entry_limit_offset_bps"], parameters["max_adverse_bps"]
+    highest = min(ask * _above(offset), signal * _above(adverse))
     if luld_up is not None:
         highest = min(highest, luld_up)
     return floor_tick(highest)
+
+
+@lru_cache(maxsize=64)
+def _above(bps: float) -> Decimal:
+    return 1 + exact(bps) / BPS
 
 
 def legs(
@@ -90,6 +95,17 @@ def bracket(
         take_profit_percent=target_percent,
         stop_loss_percent=stop_percent,
     )
+
+
+def stop_limit(stop: Decimal, parameters: Mapping[str, Any]) -> Decimal | None:
+    """Return the lowest price that an elected stop may sell at; None: any (`stop_type` stop).
+
+    It lies `stop_slip_bps` below the stop, which is what the size of the position reckons with.
+    A set from before the two were kept has a plain stop.
+    """
+    if parameters.get("stop_type", "stop") != "stop_limit":
+        return None
+    return floor_tick(stop * (1 - exact(parameters["stop_slip_bps"]) / BPS))
 
 
 def geometry_problem(limit: Decimal, take_profit: Decimal, stop_loss: Decimal) -> str:

@@ -5,27 +5,30 @@ candidates came. Nothing is skipped: every gate is evaluated for every candidate
 Source: design, trigger 5.2.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from execution.domain.gates import global_gates, state, unknown
-from execution.domain.portfolio import Place, place
+from execution.domain.portfolio import Place, Portfolio, place
 from execution.domain.prices import decimal_of
 from execution.domain.records import funnel_of, record_of, rejected_record
+from execution.domain.replacement import replacement
 from execution.domain.rounds import (
     DecisionRecord,
     EntryPlan,
     Exposure,
     GateResult,
+    Replacement,
     RoundDecision,
     RoundInput,
     Streak,
 )
-from execution.domain.setup import Draft, Setup, bad_input, set_up
+from execution.domain.sealing import Sealed
+from execution.domain.setup import Common, Draft, Setup, bad_input, common_of, set_up
 from execution.domain.sizing import with_slip
 from execution.domain.symbol_gates import confidence_gates, symbol_gates
 from signals.messages import Candidate
@@ -33,6 +36,7 @@ from signals.messages import Candidate
 SYMBOL_GATES = tuple(f"S{n}" for n in range(1, 14))
 CONFIDENCE_GATES = tuple(f"C{n}" for n in range(1, 5))
 PORTFOLIO_GATES = tuple(f"P{n}" for n in range(1, 8))
+ALL = slice(None)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -45,32 +49,63 @@ def decide(
         parameters: a complete, valid set (`signals.parameters.catalogue`).
         previous: the streaks that the round before returned, by candidate id.
     """
-    shared = global_gates(round, parameters)
-    candidates = _unique(round.candidates)
-    rejected = {c.candidate_id: bad for c in candidates if (bad := bad_input(c))}
-    drafts = [
-        _draft(c, round, parameters, shared, previous)
-        for c in candidates
-        if c.candidate_id not in rejected
-    ]
-    records, entries = _placed(drafts, round, parameters)
-    for c in candidates:
-        if c.candidate_id in rejected:
-            gates = _rejected_gates(shared, rejected[c.candidate_id])
-            records.append(rejected_record(c, round, gates))
-    records.sort(key=lambda record: (record.symbol, record.candidate_id))
+    found = drafted(round, parameters, previous)
+    placed, entries, replaced = places(found.ready, round, parameters)
+    records = sorted(found.records + placed, key=in_order)
     return RoundDecision(
         records=tuple(records),
         entries=tuple(entries),
-        streaks={
-            d.setup.candidate.candidate_id: Streak(
-                k=round.k, count=d.streak, params_version=round.params_version
-            )
-            for d in drafts
-            if d.streak > 0
-        },
+        streaks=found.streaks,
         funnel=funnel_of(records),
+        replacement=replaced,
     )
+
+
+def in_order(record: DecisionRecord | Sealed) -> tuple[str, str]:
+    """Return what the records of a round are sorted by."""
+    return record.symbol, record.candidate_id
+
+
+@dataclass(kw_only=True)
+class Drafted:
+    """Candidates judged each for itself: who is not ready has its record already."""
+
+    records: list[DecisionRecord] = field(default_factory=list)
+    ready: list[Draft] = field(default_factory=list)
+    streaks: dict[str, Streak] = field(default_factory=dict)
+
+
+def drafted(
+    round: RoundInput,
+    parameters: Mapping[str, Any],
+    previous: Mapping[str, Streak],
+    part: slice = ALL,
+    only: Container[str] | None = None,
+) -> Drafted:
+    """Judge the round's candidates, or a part of them.
+
+    Args:
+        part: of the candidates in their order.
+        only: ids; the others are left out. None: nobody is.
+    """
+    shared, common = global_gates(round, parameters), common_of(round, parameters)
+    portfolio, found = Portfolio(round, parameters), Drafted()
+    for c in _unique(round.candidates)[part]:
+        if only is not None and c.candidate_id not in only:
+            continue
+        if bad := bad_input(c):
+            found.records.append(rejected_record(c, round, _rejected_gates(shared, bad)))
+            continue
+        draft = _draft(c, round, parameters, shared, previous, common)
+        if draft.streak > 0:
+            found.streaks[c.candidate_id] = Streak(
+                k=round.k, count=draft.streak, params_version=round.params_version
+            )
+        if draft.ready:
+            found.ready.append(draft)
+        else:  # written at once: of a crowd only the record stays in memory
+            found.records.append(record_of(draft, round, portfolio.place(draft.setup)))
+    return found
 
 
 def _unique(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -80,9 +115,10 @@ def _unique(candidates: Sequence[Candidate]) -> list[Candidate]:
         return c.symbol, c.candidate_id
 
     ordered = sorted(candidates, key=identity)
+    grouped = (list(same) for _, same in groupby(ordered, key=identity))
     return [
-        min(same, key=lambda c: (-c.k, _encoder.encode(c)))
-        for _, same in groupby(ordered, key=identity)
+        same[0] if len(same) == 1 else min(same, key=lambda c: (-c.k, _encoder.encode(c)))
+        for same in grouped
     ]
 
 
@@ -92,8 +128,9 @@ def _draft(
     p: Mapping[str, Any],
     shared: tuple[GateResult, ...],
     previous: Mapping[str, Streak],
+    common: Common,
 ) -> Draft:
-    setup = set_up(c, r, p)
+    setup = set_up(c, r, p, common)
     gates = (*shared, *symbol_gates(setup, r, p), *confidence_gates(setup, r, p))
     ok = all(gate.open for gate in gates)
     streak = _streak(setup, r, p, previous.get(c.candidate_id), ok)
@@ -140,11 +177,12 @@ def _confirm_gate(streak: int, p: Mapping[str, Any], *, asked: bool) -> GateResu
     need = p["confirm_buckets"]
     if not asked:
         return unknown("confirm", "Not asked: something before it is closed.", open=True)
+    rounds = "1 round" if streak == 1 else f"{streak} rounds"
     return GateResult(
         id="confirm",
         passed=streak >= need,
         open=streak >= need,
-        text=f"Passed {streak} rounds in a row; you want {need}.",
+        text=f"Passed every gate in {rounds}; you ask for {need} in a row.",
         value=streak,
         op=">=",
         limit=need,
@@ -157,15 +195,17 @@ def _order(d: Draft) -> tuple[float, float, float, str, str]:
     return -d.setup.score.final, -c.dollar_volume_1m, d.setup.spread, c.symbol, c.candidate_id
 
 
-def _placed(
-    drafts: Sequence[Draft], r: RoundInput, p: Mapping[str, Any]
-) -> tuple[list[DecisionRecord], list[EntryPlan]]:
-    """Take the ready ones in rank order until slots, caps or the round's number are used up."""
-    ready = sorted((d for d in drafts if d.ready), key=_order)
+def places(
+    drafts: Iterable[Draft], r: RoundInput, p: Mapping[str, Any]
+) -> tuple[list[DecisionRecord], list[EntryPlan], Replacement | None]:
+    """Return records, entries and the replacement of the ready ones.
+
+    They are taken in rank order until slots, caps or the round's number are used up."""
+    ready = sorted(drafts, key=_order)
     entries: list[EntryPlan] = []
     taken: list[Exposure] = []
-    records = [record_of(d, r, place(d.setup, r, p)) for d in drafts if not d.ready]
     answers: list[tuple[Draft, Place, EntryPlan | None]] = []
+    replaced: Replacement | None = None
     for rank, d in enumerate(ready, 1):
         found = place(d.setup, r, p, taken)
         turn = _turn_gate(r, p, entries)
@@ -175,23 +215,35 @@ def _placed(
             entry = _entry(d, r, p, rank, found.quantity)
             entries.append(entry)
             taken.append(_as_exposure(d, entry))
+        elif replaced is None and turn.open and not found.gates[0].open:
+            replaced = replacement(d.setup, r, p, taken)
+            found = _saying(found, replaced)
         answers.append((d, found, entry))
     beaten = tuple(
         {"symbol": d.setup.candidate.symbol, "final": d.setup.score.final}
         for d, _, entry in answers
         if entry is None
     )
-    records += [
+    records = [
         record_of(d, r, found, rank=rank, entry=entry, beaten=beaten)
         for rank, (d, found, entry) in enumerate(answers, 1)
     ]
-    return records, entries
+    return records, entries, replaced
+
+
+def _saying(found: Place, replaced: Replacement | None) -> Place:
+    """Add to P1 what makes room for the candidate; it stays closed until that is sold."""
+    if replaced is None:
+        return found
+    busy, *rest = found.gates
+    text = f"{busy.text} {replaced.text}"
+    return replace(found, gates=(msgspec.structs.replace(busy, text=text), *rest))
 
 
 def _turn_gate(r: RoundInput, p: Mapping[str, Any], entries: Sequence[EntryPlan]) -> GateResult:
     """Is it this candidate's turn, after the entries with a better rank?"""
     names = ", ".join(f"{e.symbol} {e.score:.1f}" for e in entries)
-    most = min(p["max_entries_per_round"], p["max_trades_per_day"] - r.trades_today)
+    most = min(p["max_entries_per_round"], p["max_trades_per_day"] - (r.trades_today or 0))
     return state(
         "rank",
         len(entries) < most,
@@ -222,6 +274,7 @@ def _entry(d: Draft, r: RoundInput, p: Mapping[str, Any], rank: int, quantity: i
         expires_ns=r.bucket_end_ns + p["max_signal_age_ms"] * 1_000_000,
         params_version=r.params_version,
         sector=s.facts.sector,
+        round_trip_bps=float(s.checks["spread"].inputs.get("round_trip_bps") or 0.0),
     )
 
 

@@ -1,18 +1,16 @@
-"""Getting out: is an exit signal true, when does the day's ladder act, how far may the stop rise?
+"""Getting out: is an exit signal true, and when does the day's ladder act?
 
 A shard's exit signal is a hint. The venue's own legs normally win; the hub acts only when they do
-not. Source: design, trigger 6.2, 5.5 and DESIGN 11.
+not. Source: design, trigger 6.2 and DESIGN 11.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from execution.domain.orders import TRADE_ENDED, TradeState
-from execution.domain.prices import CENT, ceil_tick, decimal_of, floor_tick
 from signals.messages import ExitSignal, Quote
 from signals.session import BUCKET_NS
 
@@ -24,6 +22,17 @@ RETRY_NS = 500_000_000
 OUTLIER_SIGMAS = 5 * math.sqrt(3)  # about 15 seconds of noise
 MOST_DEFERRALS = 3
 BROKER_KINDS = frozenset({"stop", "target"})
+
+
+#: With one of these a print elects no stop, on every tape (`alpaca` 2.1); those that depend on the
+#: tape were judged by the shard, which knows it.
+INELIGIBLE_CODES = frozenset("CGHIMNPQRTUVZ479")
+
+
+def is_eligible(conditions: Iterable[str], *, odd_lots_in_price: bool) -> bool:
+    """May a print with these sale conditions confirm that a level was reached?"""
+    codes = set(conditions)
+    return not codes & (INELIGIBLE_CODES - {"I"} if odd_lots_in_price else INELIGIBLE_CODES)
 
 
 class ExitOutcome(StrEnum):
@@ -118,7 +127,7 @@ def _e1_known(s: ExitSignal, c: ExitContext, p: Mapping[str, Any]) -> _Stop | No
 
 
 def _e2_open(s: ExitSignal, c: ExitContext, p: Mapping[str, Any]) -> _Stop | None:
-    if c.state in (TradeState.OPEN_PROTECTED, TradeState.UNPROTECTED):
+    if c.state in (TradeState.OPEN_PROTECTED, TradeState.UNPROTECTED, TradeState.PARTIAL):
         return None
     if c.state in TRADE_ENDED and c.leg_filled:
         return _Stop(ExitOutcome.CONFIRMED_BY_BROKER, "leg_already_filled")
@@ -168,6 +177,8 @@ def _e8_halt(s: ExitSignal, c: ExitContext, p: Mapping[str, Any]) -> _Stop | Non
 
 
 def _e9_grace(s: ExitSignal, c: ExitContext, p: Mapping[str, Any]) -> _Stop | None:
+    if c.state is TradeState.PARTIAL:
+        return None  # its legs are not alive yet: nobody else will sell
     until_ns = s.ts_ns + p["broker_exit_grace_ms"] * 1_000_000
     return _deferred(c, "broker_grace", until_ns) if c.now_ns < until_ns else None
 
@@ -239,37 +250,3 @@ def ladder(close_ns: int, parameters: Mapping[str, Any]) -> Ladder:
         hard_flatten_ns=close_ns - hard * MINUTE_NS,
         verify_ns=close_ns + VERIFY_AFTER_MIN * MINUTE_NS,
     )
-
-
-def time_stop_ns(opened_ns: int, parameters: Mapping[str, Any]) -> int | None:
-    """Return when the position has been held long enough; None leaves it to the ladder."""
-    if parameters["exit_mode"] != "bracket_plus_software" or parameters["max_hold_minutes"] == 0:
-        return None
-    return opened_ns + int(parameters["max_hold_minutes"]) * MINUTE_NS
-
-
-def ratcheted_stop(
-    *,
-    entry: Decimal,
-    risk: Decimal,
-    high: Decimal,
-    current: Decimal,
-    cost: Decimal,
-    parameters: Mapping[str, Any],
-) -> Decimal:
-    """Return where the stop belongs after a high: break-even, then trailing; never down.
-
-    Args:
-        risk: entry − first stop, USD per share: one R.
-        cost: round-trip cost per share, USD.
-    """
-    p, stops = parameters, [current]
-    if p["exit_mode"] != "bracket_plus_software":
-        return current
-    gain = high - entry
-    if p["breakeven_at_r"] > 0 and gain >= decimal_of(p["breakeven_at_r"]) * risk:
-        stops.append(ceil_tick(entry + cost))
-    if p["trailing_enabled"] and gain >= decimal_of(p["trail_start_r"]) * risk:
-        stops.append(floor_tick(high - decimal_of(p["trail_distance_r"]) * risk))
-    best = max(stops)
-    return best if best - current >= CENT else current

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from execution.domain.prices import decimal_of
+from execution.domain.prices import decimal_of, exact
 from execution.domain.rounds import GateResult, RoundInput
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
+NO_DAY = "Today's trades are unknown."
+PDT_EQUITY_USD = Decimal(25_000)
+PDT_MOST = 3  # day trades in five sessions (the rule before June 2026)
 #: Their values depend on when we looked, not on the market: outside the hash of decisions.
 OPERATIONAL = frozenset({"G4", "G5", "G6", "G14", "S7"})
 
@@ -28,15 +31,24 @@ def compare(
     unknown: str = "",
     unknown_open: bool = False,
 ) -> GateResult:
-    """Return the result of `value op limit`; a value of None is unknown."""
+    """Return the result of `value op limit`; a value of None is unknown.
+
+    Two floats compare as the decimals that they are written as do; only the margin differs in its
+    last digits, and people read the margin of a closed gate: that one is exact.
+    """
     if value is None:
         return GateResult(
             id=gate_id, passed=None, open=unknown_open, text=unknown, op=op, limit=limit
         )
-    exact = value if isinstance(value, Decimal) else decimal_of(value)
-    edge = decimal_of(limit)
-    margin = edge - exact if op in ("<=", "<") else exact - edge
-    passed = margin > 0 or (margin == 0 and op in ("<=", ">="))
+    margin: float | Decimal
+    if isinstance(value, Decimal):
+        margin = exact(limit) - value if op[0] == "<" else value - exact(limit)
+    else:
+        margin = limit - value if op[0] == "<" else value - limit
+    passed = margin >= 0 if len(op) == 2 else margin > 0
+    if not passed and type(margin) is float:
+        found = decimal_of(float(value))
+        margin = exact(limit) - found if op[0] == "<" else found - exact(limit)
     return GateResult(
         id=gate_id,
         passed=passed,
@@ -56,6 +68,15 @@ def state(gate_id: str, passed: bool, good: str, bad: str, value: str | bool = "
     )
 
 
+def known(
+    gate_id: str, passed: bool | None, good: str, bad: str, doubt: str, value: bool | None = None
+) -> GateResult:
+    """Return the result of a yes, a no, or None: nobody knows, and that closes the gate."""
+    if passed is None:
+        return unknown(gate_id, doubt)
+    return state(gate_id, passed, good, bad, passed if value is None else value)
+
+
 def unknown(gate_id: str, text: str, *, open: bool = False) -> GateResult:
     """Return a gate that cannot be judged."""
     return GateResult(id=gate_id, passed=None, open=open, text=text)
@@ -73,46 +94,29 @@ def global_gates(r: RoundInput, p: Mapping[str, Any]) -> tuple[GateResult, ...]:
     """Return G1 to G15 of this round."""
     return (
         _mode(r, p),
-        state(
-            "G2",
-            r.kill_switch == "none",
-            "The kill switch is off.",
-            f"The kill switch is at {r.kill_switch}.",
-            r.kill_switch,
-        ),
+        _switch(r),
         _session(r, p),
         _health(r, p),
         _account(r, p),
-        state(
+        known(
             "G6",
             r.stream_connected,
             "The order updates are connected.",
             "The order updates are not connected.",
-            r.stream_connected,
+            "Whether the order updates are connected is unknown.",
         ),
         _daily_loss(r, p),
-        compare(
-            "G8",
-            r.trades_today,
-            "<",
-            p["max_trades_per_day"],
-            f"{r.trades_today} trades today; your limit is {p['max_trades_per_day']}.",
-        ),
+        _trades(r, p),
         _take_profits(r, p),
-        compare(
-            "G10",
-            r.consecutive_losses,
-            "<",
-            p["max_consecutive_losses"],
-            f"{r.consecutive_losses} losses in a row; your limit is {p['max_consecutive_losses']}.",
-        ),
-        since_exit("G11", "account", r.last_exit_ns, r.bucket_end_ns, p["cooldown_after_trade_s"]),
+        _losses(r, p),
+        _rest(r, p),
         _unresolved(r),
-        state(
+        known(
             "G13",
-            not r.market_halted,
+            None if r.market_halted is None else not r.market_halted,
             "There is no market-wide halt.",
             "The whole market is halted.",
+            "Whether the whole market is halted is unknown.",
             r.market_halted,
         ),
         compare(
@@ -147,8 +151,22 @@ def since_exit(
 
 
 def _mode(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if not r.mode:
+        return unknown("G1", "The trading mode is unknown.")
     off = "off" in (r.mode, p["alpaca_trading_mode"])
     return state("G1", not off, f"Trading mode is {r.mode}.", "alpaca_trading_mode is off.", r.mode)
+
+
+def _switch(r: RoundInput) -> GateResult:
+    if r.kill_switch == "unreadable":
+        return unknown("G2", "The kill switch is unreadable.")
+    return state(
+        "G2",
+        r.kill_switch == "none",
+        "The kill switch is off.",
+        f"The kill switch is at {r.kill_switch}.",
+        r.kill_switch,
+    )
 
 
 def _session(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
@@ -251,12 +269,56 @@ def _daily_loss(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     )
 
 
+def _trades(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    """G8, with the old pattern-day-trader rule where the broker still has it."""
+    if r.trades_today is None:
+        return unknown("G8", NO_DAY)
+    today = compare(
+        "G8",
+        r.trades_today,
+        "<",
+        p["max_trades_per_day"],
+        f"{r.trades_today} trades today; your limit is {p['max_trades_per_day']}.",
+    )
+    if p["day_trade_policy"] != "legacy_pdt_guard":
+        return today
+    if r.account is None:
+        return unknown("G8", "Whether the day-trading rule applies is unknown: no account data.")
+    if r.account.equity >= PDT_EQUITY_USD:
+        return today
+    guard = compare(
+        "G8",
+        r.day_trades_5d,
+        "<",
+        PDT_MOST,
+        f"{r.day_trades_5d} day trades in 5 sessions; {PDT_MOST} are the most with less than "
+        f"{PDT_EQUITY_USD} USD of equity.",
+    )
+    return tightest(today, guard)
+
+
 def _take_profits(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     most = p["stop_after_take_profits"]
     if most == 0:
         return state("G9", True, "Take-profits do not end the day.", "")
+    if r.trades_today is None:
+        return unknown("G9", NO_DAY)
     text = f"{r.take_profits_today} take-profits today; the day ends after {most}."
     return compare("G9", r.take_profits_today, "<", most, text)
+
+
+def _losses(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.trades_today is None:
+        return unknown("G10", NO_DAY)
+    found, most = r.consecutive_losses, p["max_consecutive_losses"]
+    return compare("G10", found, "<", most, f"{found} losses in a row; your limit is {most}.")
+
+
+def _rest(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if r.trades_today is None:
+        return unknown("G11", NO_DAY)
+    cooldown_s = p["cooldown_after_trade_s"]
+    return since_exit("G11", "account", r.last_exit_ns, r.bucket_end_ns, cooldown_s)
 
 
 def _unresolved(r: RoundInput) -> GateResult:
@@ -264,24 +326,26 @@ def _unresolved(r: RoundInput) -> GateResult:
         return state("G12", False, "", "A position is without protection.", "unprotected")
     if r.doubt:
         return state("G12", False, "", f"Entries are locked: {r.doubt}.", "doubt")
-    return state(
+    return known(
         "G12",
-        not r.unresolved_order,
+        None if r.unresolved_order is None else not r.unresolved_order,
         "No order is unresolved, no position without protection.",
         "An order's fate is unknown.",
+        "Whether an order is unresolved is unknown.",
         r.unresolved_order,
     )
 
 
 def _crowd(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     bursting = len({c.symbol for c in r.candidates if not c.shadow and c.k == r.k})
-    percent = 100 * bursting / len(r.universe) if r.universe else None
+    size = r.universe_size or len(r.universe)
+    percent = 100 * bursting / size if size else None
     return compare(
         "G15",
         percent,
         "<=",
         p["max_crowd_percent"],
-        f"{bursting} of {len(r.universe)} symbols burst at once ({percent or 0:.2f} %); your limit "
+        f"{bursting} of {size} symbols burst at once ({percent or 0:.2f} %); your limit "
         f"is {p['max_crowd_percent']:.2f} %.",
         unknown="The universe of today is unknown.",
     )

@@ -94,7 +94,13 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
     S.UNKNOWN: {**_LIVE, E.LOSE: S.UNKNOWN, E.REFUSE: S.REFUSED, E.ABANDON: S.ABANDONED},
     S.REFUSED: {E.REFUSE: S.REFUSED},
     S.WORKING: {**_LIVE, E.REFUSE_REQUEST: S.WORKING, E.LOSE: S.WORKING},
-    S.PARTIAL: {**_LIVE, E.ACCEPT: S.PARTIAL, E.REFUSE_REQUEST: S.PARTIAL, E.LOSE: S.PARTIAL},
+    S.PARTIAL: {
+        **_LIVE,
+        E.ACCEPT: S.PARTIAL,
+        E.REFUSE_REQUEST: S.PARTIAL,
+        E.LOSE: S.PARTIAL,
+        E.BUST: S.PARTIAL,  # the quantity is a column
+    },
     S.PENDING_CANCEL: {
         **_LIVE,
         E.ACCEPT: S.PENDING_CANCEL,  # out of order: the request stands
@@ -102,6 +108,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
         E.REFUSE_REQUEST: S.WORKING,
         E.REQUEST_REPLACE: S.PENDING_CANCEL,
         E.LOSE: S.PENDING_CANCEL,
+        E.BUST: S.PENDING_CANCEL,
     },
     S.PENDING_REPLACE: {
         **_LIVE,
@@ -109,6 +116,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
         E.PARTIAL_FILL: S.PENDING_REPLACE,
         E.REFUSE_REQUEST: S.WORKING,
         E.LOSE: S.PENDING_REPLACE,
+        E.BUST: S.PENDING_REPLACE,
     },
     S.DONE_FOR_DAY: {**_LIVE, E.ACCEPT: S.DONE_FOR_DAY, E.LOSE: S.DONE_FOR_DAY},
     S.FILLED: {
@@ -118,6 +126,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
         E.BUST: S.BUSTED,
     },
     S.CANCELED: {
+        E.BUST: S.CANCELED,
         **_stale(S.CANCELED),
         E.CANCEL: S.CANCELED,
         E.PARTIAL_FILL: S.CANCELED,  # the fill won the race; the quantity is a column
@@ -125,6 +134,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
     },
     S.EXPIRED: {
         **_stale(S.EXPIRED),
+        E.BUST: S.EXPIRED,
         E.EXPIRE: S.EXPIRED,
         E.CANCEL: S.EXPIRED,
         E.PARTIAL_FILL: S.EXPIRED,
@@ -133,6 +143,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
     S.REJECTED: {**_stale(S.REJECTED), E.REJECT: S.REJECTED},
     S.REPLACED: {
         **_stale(S.REPLACED),
+        E.BUST: S.REPLACED,
         E.REPLACE: S.REPLACED,
         E.PARTIAL_FILL: S.REPLACED,
         E.FILL: S.FILLED,
@@ -142,7 +153,13 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
         E.LOSE: S.ABANDONED,
         E.ABANDON: S.ABANDONED,
     },
-    S.BUSTED: {E.BUST: S.BUSTED},
+    S.BUSTED: {  # a correction is a bust and another fill
+        **_stale(S.BUSTED),
+        E.BUST: S.BUSTED,
+        E.CANCEL: S.BUSTED,
+        E.PARTIAL_FILL: S.BUSTED,
+        E.FILL: S.FILLED,
+    },
 }
 
 TERMINAL = frozenset(
@@ -187,7 +204,6 @@ _VENUE_WORDS = {
     "rejected": E.REJECT,
     "replaced": E.REPLACE,
     "done_for_day": E.DONE_FOR_DAY,
-    "trade_bust": E.BUST,
 }
 
 
@@ -326,13 +342,16 @@ def next_trade_state(state: TradeState, event: TradeEvent) -> TradeState:
 MAX_CLIENT_ORDER_ID = 48
 _NAME = re.compile(
     r"v1-(?P<account>[a-z0-9]{4})-(?P<day>\d{6})-s(?P<slot>\d{1,3})-t(?P<try_no>\d{1,3})"
-    r"-(?P<purpose>[eoxf])(?P<seq>\d{1,3})?"
+    r"-(?P<purpose>[eoxfc])(?P<seq>\d{1,3})?"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderName:
-    """What a client_order_id says: purpose e entry, o OCO, x exit, f flatten; seq from 1."""
+    """What a client_order_id says; seq from 1.
+
+    purpose: e entry, o OCO, x exit, f flatten, c cover.
+    """
 
     account: str  # last four characters of the account number, lower case
     day: date
@@ -343,7 +362,7 @@ class OrderName:
 
 
 def client_order_id(account: str, day: date, slot: int, try_no: int, purpose: str) -> str:
-    """Return the order's deterministic name; `purpose` is a letter of e o x f and maybe a number.
+    """Return the order's deterministic name; `purpose` is a letter of e o x f c and maybe a number.
 
     It holds no symbol, round, process or time: two hubs that fill one slot must collide at the
     venue, whatever they buy.

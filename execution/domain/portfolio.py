@@ -11,13 +11,15 @@ from typing import Any
 
 from execution.domain.bracket import HUNDRED
 from execution.domain.gates import compare, start_equity, state, unknown
-from execution.domain.prices import decimal_of
+from execution.domain.prices import exact
 from execution.domain.rounds import Exposure, GateResult, RoundInput
 from execution.domain.setup import Setup, available_usd
 from execution.domain.sizing import fitted
 
 COST_FACTOR = Decimal("1.01")  # of the limit, so that a small slip does not overdraw
 MIN_COMMON_MINUTES = 30
+OF_POSITIONS = ("P1", "P2", "P3", "P4", "P5", "P6")
+ALONE = OF_POSITIONS[1:]  # nothing to ask with one position at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +35,33 @@ def slots(p: Mapping[str, Any]) -> int:
     return int(p["max_concurrent_positions"]) if p["concurrent_trading"] else 1
 
 
+class Portfolio:
+    """P1 to P7 beside what was open when the round began: what candidates share is asked once."""
+
+    def __init__(self, r: RoundInput, p: Mapping[str, Any]) -> None:
+        self._round, self._parameters = r, p
+        self._alone: tuple[GateResult, ...] = ()
+        if r.exposures is not None and not p["concurrent_trading"]:
+            self._alone = (_slot(r.exposures, p), *_ALONE)
+        self._have = available_usd(r, p)
+
+    def place(self, s: Setup) -> Place:
+        """Return `place` with nobody before it."""
+        if not self._alone:
+            return place(s, self._round, self._parameters)
+        quantity = s.quantity
+        power = _power(s, self._round, self._parameters, self._have, quantity)
+        return Place(gates=(*self._alone, power), quantity=quantity)
+
+
 def place(s: Setup, r: RoundInput, p: Mapping[str, Any], taken: Sequence[Exposure] = ()) -> Place:
     """Return P1 to P7; `taken` are the entries of this round with a better rank."""
-    busy = (*r.exposures, *taken)
     quantity = s.quantity
+    if r.exposures is None:
+        unasked = [unknown(gate_id, "The open positions are unknown.") for gate_id in OF_POSITIONS]
+        power = _buying_power(s, r, p, taken, quantity)
+        return Place(gates=(*unasked, power), quantity=quantity)
+    busy = (*r.exposures, *taken)
     risk, quantity = _risk(s, r, p, busy, quantity)
     gates = (
         _slot(busy, p),
@@ -51,13 +76,19 @@ def place(s: Setup, r: RoundInput, p: Mapping[str, Any], taken: Sequence[Exposur
 
 
 def _slot(busy: Sequence[Exposure], p: Mapping[str, Any]) -> GateResult:
-    names = ", ".join(sorted({e.symbol for e in busy}))
-    text = f"Slot busy: {names} open; you allow {slots(p)}." if busy else "A slot is free."
-    return compare("P1", len(busy), "<", slots(p), text)
+    names, n = ", ".join(sorted({e.symbol for e in busy})), slots(p)
+    text = f"{n - len(busy)} of {n} slots are free." if n > 1 else "Your slot is free."
+    if len(busy) >= n:
+        which = "Your only slot is" if n == 1 else f"Your {n} slots are"
+        text = f"{which} busy with {names}."
+    return compare("P1", len(busy), "<", n, text)
 
 
 def _alone(gate_id: str) -> GateResult:
     return state(gate_id, True, "Not asked: one position at a time.", "")
+
+
+_ALONE = tuple(_alone(gate_id) for gate_id in ALONE)
 
 
 def _exposure(
@@ -85,7 +116,7 @@ def _risk(
         return unknown("P3", "The open risk is unknown."), quantity
     open_risk = sum((e.quantity * max(e.entry - e.stop, Decimal(0)) for e in busy), Decimal(0))
     most = p["max_open_risk_percent"]
-    left = decimal_of(most) * equity / HUNDRED - open_risk
+    left = exact(most) * equity / HUNDRED - open_risk
     cut = fitted(quantity, s.bracket.risk, left)
     planned = cut if cut > 0 else quantity
     percent = HUNDRED * (open_risk + planned * s.bracket.risk) / equity
@@ -150,10 +181,15 @@ def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 def _buying_power(
     s: Setup, r: RoundInput, p: Mapping[str, Any], taken: Sequence[Exposure], quantity: int
 ) -> GateResult:
+    spent = sum((COST_FACTOR * e.quantity * e.entry for e in taken), Decimal(0))
+    return _power(s, r, p, available_usd(r, p) - spent, quantity)
+
+
+def _power(
+    s: Setup, r: RoundInput, p: Mapping[str, Any], have: Decimal, quantity: int
+) -> GateResult:
     if r.account is None:
         return unknown("P7", "Buying power is unknown.")
-    spent = sum((COST_FACTOR * e.quantity * e.entry for e in taken), Decimal(0))
-    have = available_usd(r, p) - spent
     need = COST_FACTOR * quantity * s.bracket.limit
     what = "buying power" if p["use_margin"] else "cash"
     return compare(

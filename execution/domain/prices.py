@@ -1,6 +1,8 @@
 """From float features to Decimal prices, and prices on the tick grid."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
+from math import isfinite
 
 CENT = Decimal("0.01")
 SUBPENNY = Decimal("0.0001")
@@ -14,10 +16,16 @@ def decimal_of(value: float) -> Decimal:
     Raises:
         ValueError: the float is not finite.
     """
-    number = Decimal(repr(float(value)))
-    if not number.is_finite():
+    value = float(value)
+    if not isfinite(value):
         raise ValueError(f"{value} is not a price")
-    return number
+    return Decimal(repr(value))
+
+
+@lru_cache(maxsize=1024)
+def exact(limit: float) -> Decimal:
+    """Return `decimal_of` a parameter: the same few come again with every candidate."""
+    return decimal_of(limit)
 
 
 def tick_of(price: Decimal) -> Decimal:
@@ -27,14 +35,12 @@ def tick_of(price: Decimal) -> Decimal:
 
 def floor_tick(price: Decimal) -> Decimal:
     """Return the highest tick at or below the price."""
-    tick = tick_of(price)
-    return (price / tick).to_integral_value(ROUND_FLOOR) * tick
+    return price.quantize(CENT if price >= 1 else SUBPENNY, ROUND_FLOOR)
 
 
 def ceil_tick(price: Decimal) -> Decimal:
     """Return the lowest tick at or above the price."""
-    tick = tick_of(price)
-    return (price / tick).to_integral_value(ROUND_CEILING) * tick
+    return price.quantize(CENT if price >= 1 else SUBPENNY, ROUND_CEILING)
 
 
 def ticks(price: Decimal) -> int:

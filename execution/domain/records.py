@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from execution.domain.gates import OPERATIONAL
 from execution.domain.portfolio import Place
-from execution.domain.rounds import DecisionRecord, EntryPlan, GateResult, RoundInput
+from execution.domain.rounds import (
+    DecisionRecord,
+    EntryPlan,
+    GateResult,
+    RoundInput,
+    SymbolFacts,
+)
 from execution.domain.setup import Draft, Setup
 from signals.digest import Value
 from signals.messages import Candidate
@@ -19,7 +25,19 @@ PASSED_OVER = {
     "late_for_round": "Its report came after the round was closed.",
     "skipped_stale": "The round was closed too late to be decided.",
 }
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 STAGES = ("G", "S", "C", "score", "confirm", "P", "rank")
+
+
+class Judged(Protocol):
+    """What the funnel counts: a record, or what was kept of it."""
+
+    @property
+    def shadow(self) -> bool: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def all_failed(self) -> tuple[str, ...]: ...
 
 
 def record_of(
@@ -52,7 +70,7 @@ def record_of(
         params_version=r.params_version,
         mode=r.mode,
         clock=_clock(r),
-        features=_features(c, s.reach),
+        features=_features(c, s.reach, s.facts),
         quote=_quote(c, s.checks["spread"].age_ms),
         gates=gates,
         confidence={
@@ -133,7 +151,7 @@ def decision_rows(records: Iterable[DecisionRecord]) -> list[tuple[Value, ...]]:
     gives its answer, not its number; reasons are ids, because their text repeats numbers.
     """
     ordered = sorted(records, key=lambda d: (d.k, d.symbol, d.candidate_id))
-    return [_row(record) for record in ordered]
+    return [decision_row(record) for record in ordered]
 
 
 def candidate_rows(candidates: Iterable[Candidate]) -> list[tuple[Value, ...]]:
@@ -142,7 +160,7 @@ def candidate_rows(candidates: Iterable[Candidate]) -> list[tuple[Value, ...]]:
     return [tuple(_flat(getattr(c, name)) for name in Candidate.__struct_fields__) for c in ordered]
 
 
-def funnel_of(records: Sequence[DecisionRecord]) -> dict[str, Any]:
+def funnel_of(records: Sequence[Judged]) -> dict[str, Any]:
     """Return how many candidates were left after each stage, and how often each gate closed."""
     real = [record for record in records if not record.shadow]
     left = {"candidates": len(real)}
@@ -181,7 +199,9 @@ def _clock(r: RoundInput) -> dict[str, int]:
     return {"bucket_end_ns": r.bucket_end_ns, "decided_ns": r.now_ns}
 
 
-def _features(c: Candidate, reach: float | None) -> dict[str, float | int | None]:
+def _features(
+    c: Candidate, reach: float | None, facts: SymbolFacts | None = None
+) -> dict[str, float | int | None]:
     found: dict[str, float | int | None] = {
         "x": c.x,
         "z": c.z,
@@ -204,6 +224,10 @@ def _features(c: Candidate, reach: float | None) -> dict[str, float | int | None
         "dollar_volume_1m": c.dollar_volume_1m,
         "synthetic_share": c.synthetic_share,
     }
+    if facts is not None:
+        found["has_news"], found["rvol"] = facts.has_news, facts.rvol
+    if math.isfinite(sum(value for value in found.values() if value is not None)):
+        return found
     return {name: _finite(value) for name, value in found.items()}
 
 
@@ -241,8 +265,9 @@ def _plan(s: Setup, quantity: int) -> dict[str, Any]:
     return plan
 
 
-def _row(d: DecisionRecord) -> tuple[Value, ...]:
-    parts: Mapping[str, float] = d.score.get("parts", {})
+def decision_row(d: DecisionRecord) -> tuple[Value, ...]:
+    """Return one record's row of `decision_rows`."""
+    score, plan = d.score, d.plan
     return (
         d.k,
         d.symbol,
@@ -252,17 +277,21 @@ def _row(d: DecisionRecord) -> tuple[Value, ...]:
         list(d.all_failed),
         d.streak,
         d.rank,
-        [*parts.values(), d.score.get("base"), d.score.get("cost"), d.score.get("final")],
+        [*score.get("parts", {}).values(), score.get("base"), score.get("cost"),
+         score.get("final")],
         [
             [gate.id, gate.passed, None if gate.id in OPERATIONAL else gate.value]
             for gate in d.gates
         ],
-        None if d.plan is None else [d.plan["limit"], d.plan["tp"], d.plan["sl"], d.plan["qty"]],
-    )
+        None if plan is None else [plan["limit"], plan["tp"], plan["sl"], plan["qty"]],
+    )  # fmt: skip
 
 
 def _flat(value: Any) -> Value:
     """Return a message's value as what `digest` takes: structs and maps become lists."""
+    if type(value) in _PLAIN or (type(value) is list and _PLAIN.issuperset(map(type, value))):
+        plain: Value = value  # nearly everything: a window is not walked in Python
+        return plain
     if isinstance(value, msgspec.Struct):
         return [_flat(getattr(value, name)) for name in value.__struct_fields__]
     if isinstance(value, Mapping):

@@ -4,10 +4,14 @@
 Money and prices are `Decimal` USD, features floats, times UTC epoch ns of the market clock.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from execution.brokers.port import AccountSnapshot
 from signals.messages import Candidate, Gravity
@@ -24,6 +28,18 @@ class Exposure:
     stop: Decimal
     sector: str | None = None
     returns_1m_bps: tuple[float, ...] = ()  # up to 60, oldest first, ending at this round
+    #: Of a protected position that nobody leaves yet; None for the rest.
+    position: "OpenPosition | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenPosition:
+    """What the replacement rule asks of an open position."""
+
+    opened_ns: int
+    score: float  # it was entered with
+    progress_r: float | None  # gain now, in units of its first risk; None unknown
+    round_trip_bps: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +50,11 @@ class SymbolFacts:
     last_exit_ns: int | None = None
     last_resume_ns: int | None = None  # end of its newest halt
     pauses_today: int = 0
-    blocked: str = ""  # why it must not be entered today; "" is free
+    blocked: str = ""  # why it must not be entered now; "" is free
     sector: str | None = None
     beta: float | None = None
-    rvol: float | None = None
+    rvol: float | None = None  # volume so far ÷ the usual by this time of day
+    has_news: bool | None = None  # in the last 30 minutes; None: no news channel. Never scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,26 +101,31 @@ class RoundInput:
     coverage: float
     n_symbols: int
     n_expected: int
-    universe: frozenset[str]
+    universe: frozenset[str]  # of today, at least as far as its candidates are concerned
     account: AccountSnapshot | None
     account_as_of_ns: int
-    exposures: tuple[Exposure, ...] = ()
-    busy_symbols: frozenset[str] = frozenset()  # any position or open order, here or at the broker
+    universe_size: int = 0  # of the whole of it; 0: `universe` is the whole
+    exposures: tuple[Exposure, ...] | None = ()
+    #: Any position or open order, here or at the broker.
+    busy_symbols: frozenset[str] | None = frozenset()
     reserved_usd: Decimal = Decimal(0)  # of intents that the broker's account does not show yet
     day_pnl: Decimal | None = Decimal(0)  # realized + open
     daily_loss_latched: bool = False
-    trades_today: int = 0
+    trades_today: int | None = 0  # None: nothing is known of today's trades (G8 to G11)
     take_profits_today: int = 0
     consecutive_losses: int = 0
-    last_exit_ns: int | None = None
+    last_exit_ns: int | None = None  # None: no exit today
+    last_replacement_ns: int | None = None
+    unsettled_usd: Decimal = Decimal(0)  # proceeds of today's sales (day_trade_policy cash)
+    day_trades_5d: int = 0  # round trips of the account in this and the last four sessions
     symbols: dict[str, SymbolFacts] = field(default_factory=dict)
-    kill_switch: str = "none"
-    stream_connected: bool = True
-    unresolved_order: bool = False
+    kill_switch: str = "none"  # "unreadable": nobody knows; it counts as on
+    stream_connected: bool | None = True
+    unresolved_order: bool | None = False
     doubt: str = ""  # why entries are locked, whatever the market does
     unprotected: bool = False
     mixed_versions: bool = False
-    market_halted: bool = False
+    market_halted: bool | None = False
     feed_has_luld: bool = False
     relay_lag_ms: float | None = 0.0
     clock_skew_ms: float | None = 0.0
@@ -118,6 +140,12 @@ class RoundInput:
         """End of the round's bucket; what is decided is measured from here, not from now."""
         return (self.k + 1) * BUCKET_NS
 
+    @cached_property
+    def claims(self) -> Counter[tuple[str, int]]:
+        """How many candidates claim a symbol in a bucket, counted once for the whole round."""
+        distinct = {(c.candidate_id, c.symbol, c.k) for c in self.candidates}
+        return Counter((symbol, k) for _, symbol, k in distinct)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Streak:
@@ -128,9 +156,12 @@ class Streak:
     params_version: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateResult:
-    """One gate's answer. `passed` None is unknown; `open` is what counts."""
+class GateResult(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename={"passed": "pass"}):
+    """One gate's answer. `passed` None is unknown; `open` is what counts.
+
+    A struct that the collector does not follow (it holds plain values only), because a round of
+    thousands of candidates makes hundreds of thousands of them.
+    """
 
     id: str
     passed: bool | None
@@ -176,6 +207,7 @@ class EntryPlan:
     expires_ns: int  # never sent after this (max_signal_age_ms)
     params_version: int
     sector: str | None = None
+    round_trip_bps: float = 0.0  # cost of getting in and out, as the spread check saw it
 
     @property
     def notional(self) -> Decimal:
@@ -183,7 +215,16 @@ class EntryPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecisionRecord:
+class Replacement:
+    """A much better candidate asks the weakest open position to make room; it enters later."""
+
+    leaves: str  # symbol of the position to close
+    enters: str
+    candidate_id: str
+    text: str
+
+
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why one candidate did or did not fire in one round (design: trigger 8.1)."""
 
     run: str
@@ -212,6 +253,10 @@ class DecisionRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able data; prices are strings."""
+        return {**self.fields(), "gates": [gate.as_dict() for gate in self.gates]}
+
+    def fields(self) -> dict[str, Any]:
+        """Return the record as its encoder takes it: the gates as they are."""
         return {
             "round": self.k,
             "symbol": self.symbol,
@@ -228,7 +273,7 @@ class DecisionRecord:
             "clock": self.clock,
             "features": self.features,
             "quote": self.quote,
-            "gates": [gate.as_dict() for gate in self.gates],
+            "gates": self.gates,
             "confidence": self.confidence,
             "checks": list(self.checks),
             "score": self.score,
@@ -246,3 +291,4 @@ class RoundDecision:
     entries: tuple[EntryPlan, ...]
     streaks: dict[str, Streak]  # by candidate id
     funnel: dict[str, Any]
+    replacement: Replacement | None = None

@@ -5,16 +5,16 @@ The weights are priors. Source: design, trigger 5.4.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from signals.confidence.check import sat
 
 _WEIGHTS = {"z": "z", "a": "accel", "v": "volume", "r": "reach", "c": "confidence"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
+class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Parts in [0, 1], their weighted sum (0 to 100), the cost in [0, 1], the final score."""
 
     parts: dict[str, float]

@@ -5,7 +5,8 @@ from typing import Any
 
 from execution.domain.gates import SECOND_NS, compare, since_exit, state, tightest, unknown
 from execution.domain.rounds import GateResult, RoundInput
-from execution.domain.setup import CHECKS, Setup
+from execution.domain.setup import CHECKS, NO_FACTS, Setup
+from execution.domain.sizing import CAPS
 from signals.confidence.check import Check
 from signals.confidence.spread import quote_problem
 
@@ -25,7 +26,7 @@ def symbol_gates(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> tuple[GateRes
         _chase(s, p),
         _adverse(s, p),
         _reach(s, p),
-        _quantity(s),
+        _quantity(s, r),
         _readable(s, r, p),
         _alive(s, p),
     )
@@ -78,7 +79,7 @@ def _from_check(gate_id: str, check: Check, is_open: bool) -> GateResult:
 def _universe(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     symbol = s.candidate.symbol
     if s.facts.blocked:
-        return state("S1", False, "", f"{symbol} is blocked today: {s.facts.blocked}.")
+        return state("S1", False, "", f"{symbol} is blocked: {s.facts.blocked}.")
     inside = state(
         "S1",
         symbol in r.universe,
@@ -95,19 +96,24 @@ def _universe(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
         ">=",
         least,
         f"Today's volume is {rvol or 0:.2f} times the usual; your minimum is {least:.2f}.",
-        unknown=f"The usual volume of {symbol} is unknown.",
+        unknown=f"The usual volume of {symbol} by this time of day is unknown.",
     )
 
 
 def _price(s: Setup, p: Mapping[str, Any]) -> GateResult:
     least, most = p["universe_min_price"], p["universe_max_price"]
     text = f"Ask is {s.ask:.2f} USD; your range is {least:.2f} to {most:.2f} USD."
-    return tightest(compare("S2", s.ask, ">=", least, text), compare("S2", s.ask, "<=", most, text))
+    # the nearer edge: a sentence and an exact margin for one of them are enough
+    if s.ask < least or (s.ask <= most and s.ask - least <= most - s.ask):
+        return compare("S2", s.ask, ">=", least, text)
+    return compare("S2", s.ask, "<=", most, text)
 
 
 def _halt(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     if s.candidate.halted:
         return state("S3", False, "", f"{s.candidate.symbol} is halted.", "halted")
+    if s.facts is NO_FACTS:
+        return unknown("S3", f"Today's halts of {s.candidate.symbol} are unknown.")
     pauses = s.facts.pauses_today
     if pauses >= MOST_PAUSES:
         return compare(
@@ -148,7 +154,9 @@ def _band(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
 
 def _free(s: Setup, r: RoundInput) -> GateResult:
     symbol = s.candidate.symbol
-    busy = symbol in r.busy_symbols or any(e.symbol == symbol for e in r.exposures)
+    if r.busy_symbols is None:
+        return unknown("S5", "What the broker holds and works is unknown.")
+    busy = symbol in r.busy_symbols or any(e.symbol == symbol for e in r.exposures or ())
     return state(
         "S5",
         not busy,
@@ -158,6 +166,8 @@ def _free(s: Setup, r: RoundInput) -> GateResult:
 
 
 def _symbol_brakes(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if s.facts is NO_FACTS:
+        return unknown("S6", f"Today's trades in {s.candidate.symbol} are unknown.")
     most, today = p["max_trades_per_symbol_per_day"], s.facts.trades_today
     return tightest(
         compare(
@@ -175,6 +185,8 @@ def _age(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     if s.candidate.k != r.k:
         return state("S7", False, "", f"The signal is of bucket {s.candidate.k}, not {r.k}.")
     age_ms = (r.now_ns - r.bucket_end_ns) / 1e6
+    if age_ms < 0:
+        return unknown("S7", "The signal's age is unknown: our clock is before its bucket's end.")
     return compare(
         "S7",
         age_ms,
@@ -203,17 +215,20 @@ def _reach(s: Setup, p: Mapping[str, Any]) -> GateResult:
         s.reach,
         ">=",
         least,
-        f"The target is reached by chance with {100 * s.reach:.1f} % in {s.minutes:.0f} minutes; "
-        f"your minimum is {100 * least:.1f} %.",
+        f"Chance to touch the target in {s.minutes:.0f} minutes is {100 * s.reach:.1f} %; "
+        f"you ask for {100 * least:.1f} %.",
     )
 
 
-def _quantity(s: Setup) -> GateResult:
+def _quantity(s: Setup, r: RoundInput) -> GateResult:
     if s.sizing is None:
         return state("S11", False, "", s.geometry)
-    text = f"{s.quantity} shares; {s.sizing.binding} is what limits them."
+    if r.account is None:
+        return unknown("S11", "The size is unknown: there is no account data.")
+    by = CAPS.get(s.sizing.binding, s.sizing.binding)
+    text = f"{s.quantity} share{'' if s.quantity == 1 else 's'}, limited by {by}."
     if s.quantity == 0:
-        text = f"{s.sizing.binding} allows less than one share: the risk is too small for it."
+        text = f"Less than one share, limited by {by}: the price is too high for it."
     return compare("S11", s.quantity, ">=", 1, text)
 
 
@@ -221,9 +236,9 @@ def _readable(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     c, most = s.candidate, p["max_synthetic_share"]
     if c.flags:
         return state("S12", False, "", f"The data is flagged: {', '.join(sorted(c.flags))}.")
-    claims = {o.candidate_id for o in r.candidates if o.symbol == c.symbol and o.k == c.k}
-    if len(claims) > 1:
-        return state("S12", False, "", f"{len(claims)} candidates claim {c.symbol} at once.")
+    claims = r.claims[c.symbol, c.k]
+    if claims > 1:
+        return state("S12", False, "", f"{claims} candidates claim {c.symbol} at once.")
     text = (
         f"{100 * c.synthetic_share:.0f} % of the buckets are without a trade; your limit is "
         f"{100 * most:.0f} %."
@@ -232,22 +247,16 @@ def _readable(s: Setup, r: RoundInput, p: Mapping[str, Any]) -> GateResult:
 
 
 def _alive(s: Setup, p: Mapping[str, Any]) -> GateResult:
+    """S13; like `tightest` of its three comparisons, but only the one that counts is worded."""
     c = s.candidate
     least, oldest, age = p["ao_min_magnitude_bps"], p["max_burst_buckets"], c.k - c.b + 1
-    return tightest(
-        compare(
-            "S13",
-            c.x,
-            ">=",
-            least,
-            f"The burst stands at {c.x:.2f} bps; your minimum is {least:.2f} bps.",
-        ),
-        compare("S13", c.accel, ">", 0, f"The burst accelerates by {c.accel:.2f} bps per bucket."),
-        compare(
-            "S13",
-            age,
-            "<=",
-            oldest,
-            f"The burst is {age} buckets old; your limit is {oldest} buckets.",
-        ),
-    )
+    left = (c.x - least, c.accel, oldest - age)
+    nearest = left.index(min(left))
+    if left[0] < 0 or (nearest == 0 and left[1] > 0 and left[2] >= 0):
+        text = f"The burst stands at {c.x:.2f} bps; your minimum is {least:.2f} bps."
+        return compare("S13", c.x, ">=", least, text)
+    if left[1] <= 0 or (nearest == 1 and left[2] >= 0):
+        text = f"The burst accelerates by {c.accel:.2f} bps per bucket."
+        return compare("S13", c.accel, ">", 0, text)
+    text = f"The burst is {age} buckets old; your limit is {oldest} buckets."
+    return compare("S13", age, "<=", oldest, text)

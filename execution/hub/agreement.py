@@ -7,8 +7,8 @@ from execution import reconcile
 from execution.brokers.port import BrokerError
 from execution.hub.trader import Trader
 
-BUSY_S = 15.0
 IDLE_S = 60.0
+WATCHFUL_S = 300.0  # after a trade: a late fill or a bust whose news was lost leaves shares naked
 FRESH_NS = 60_000_000_000
 
 
@@ -19,10 +19,13 @@ class Agreement:
     trader: Trader
     mono: Callable[[], float]
     at_once: Callable[[], bool]
+    busy_s: Callable[[], float] = lambda: 15.0  # between comparisons while anything is open
+    shelter: Callable[[], object] = lambda: None  # protects what is held and is not ours
     doubt: str = ""  # why entries are locked, "" when they are not
     differences: list[str] = field(default_factory=list)
     reconciled_ns: int | None = None  # market time of the last clean comparison
     _at: float = float("-inf")
+    _busy_at: float = float("-inf")
 
     def compare(self) -> bool:
         """Compare now; True when all agrees."""
@@ -40,15 +43,35 @@ class Agreement:
         again = findings.differences == self.differences
         if again or self.at_once():
             self.doubt = "; ".join(findings.differences)[:200]
+            self._shelter()
         if not again:
             desk.note("reconcile", "; ".join(findings.differences), level="alarm")
         self.differences = findings.differences
         return False
 
+    def _shelter(self) -> None:
+        try:
+            self.shelter()
+        except BrokerError as exc:
+            text = f"unknown positions are not looked after: {exc}"
+            self.trader.desk.note("reconcile", text, level="warning")
+
     def on_process_time(self) -> None:
-        """Live: each 15 s while anything is open, else each minute."""
-        if self.mono() - self._at >= (BUSY_S if self.trader.busy else IDLE_S):
+        """Live: each `reconcile_interval_s` while something is or just was open; or each minute."""
+        now = self.mono()
+        if self.trader.busy or self.trader.resolver.open:
+            self._busy_at = now
+        watchful = now - self._busy_at < WATCHFUL_S
+        if now - self._at >= (self.busy_s() if watchful else IDLE_S):
             self.compare()
+
+    def hear_of(self, fill_ns: int) -> None:
+        """An execution was booked; one from before we last agreed cannot be the whole story.
+
+        The venue may have taken it back since, and that news may be the one that was lost.
+        """
+        if self.reconciled_ns is not None and fill_ns < self.reconciled_ns:
+            self._at, self.reconciled_ns = float("-inf"), None
 
     def on_market_time(self) -> None:
         """In lock-step nothing happens between stops, so a minute of market is close enough."""

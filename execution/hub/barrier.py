@@ -1,6 +1,6 @@
 """When a lock-step stop is complete, and in which order its news is worked off. Pure.
 
-A stop is complete when every assigned shard has acknowledged it and every trade update that the
+A stop is complete when every grant's shard has acknowledged it and every trade update that the
 venue has counted is here. The order — trade updates by sequence, exit signals by (time, symbol,
 id), due timers, rounds by k — does not depend on which of them arrived first.
 """
@@ -16,11 +16,11 @@ from signals.messages import ExitSignal
 class Barrier:
     """Collects the news of one stop after another."""
 
-    shards: set[int] = field(default_factory=set)
+    grants: dict[int, int] = field(default_factory=dict)  # number -> its shard
     stop: int | None = None
     updates_wanted: int = 0
     updates_seen: int = 0
-    _done: dict[int, int] = field(default_factory=dict)  # shard -> newest stop it acknowledged
+    _done: dict[int, int] = field(default_factory=dict)  # grant -> newest stop acknowledged
     _updates: dict[int, TradeUpdate] = field(default_factory=dict)
     _unnumbered: list[TradeUpdate] = field(default_factory=list)
     _signals: dict[str, ExitSignal] = field(default_factory=dict)
@@ -29,12 +29,13 @@ class Barrier:
         """The venue stands at `stop` and has sent `updates` trade updates in all."""
         self.stop, self.updates_wanted = stop, updates
 
-    def shard_done(self, shard: int, stop: int) -> None:
-        self._done[shard] = max(stop, self._done.get(shard, -1))
+    def done(self, grant: int, stop: int) -> None:
+        self._done[grant] = max(stop, self._done.get(grant, -1))
 
-    def shard_restarted(self, shard: int) -> None:
-        """Its acknowledgements count from its new life on."""
-        self._done.pop(shard, None)
+    def expect(self, grants: dict[int, int]) -> None:
+        """Wait for these from now on; what others acknowledged is forgotten."""
+        self.grants = grants
+        self._done = {grant: stop for grant, stop in self._done.items() if grant in grants}
 
     def update(self, update: TradeUpdate) -> None:
         """Keep one trade update; the venue's number decides its place, a copy changes nothing."""
@@ -55,9 +56,13 @@ class Barrier:
 
     @property
     def shards_missing(self) -> list[int]:
-        if self.stop is None:
-            return sorted(self.shards)
-        return sorted(s for s in self.shards if self._done.get(s, -1) < self.stop)
+        stop = self.stop
+        late = {
+            shard
+            for grant, shard in self.grants.items()
+            if stop is None or self._done.get(grant, -1) < stop
+        }
+        return sorted(late)
 
     @property
     def updates_missing(self) -> int:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 PAPER_HOST = "paper-api.alpaca.markets"
+DATA_URL = "https://data.alpaca.markets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -18,6 +19,7 @@ class HubConfig:
     relay_url: str
     relay_key: str
     relay_secret: str
+    relay_ca_file: str = ""
     redis_url: str
     broker_url: str
     broker_key: str
@@ -25,6 +27,9 @@ class HubConfig:
     stream_url: str
     lockstep_url: str
     live_allowed: bool
+    futures_source: str = ""
+    data_url: str = ""  # of the broker's historical data, "" none
+    symbol_notes: str = ""  # file of symbol,sector,beta
 
     @classmethod
     def from_settings(cls) -> "HubConfig":
@@ -36,6 +41,7 @@ class HubConfig:
             relay_url=settings.RELAY_URL,
             relay_key=settings.RELAY_KEY_ID,
             relay_secret=settings.RELAY_SECRET,
+            relay_ca_file=settings.RELAY_CA_FILE,
             redis_url=settings.REDIS_STATE_URL,
             broker_url=settings.APCA_API_BASE_URL,
             broker_key=settings.APCA_API_KEY_ID,
@@ -43,6 +49,9 @@ class HubConfig:
             stream_url=settings.APCA_STREAM_URL or stream_url_of(settings.APCA_API_BASE_URL),
             lockstep_url=settings.VENUE_LOCKSTEP_URL,
             live_allowed=settings.LIVE_TRADING,
+            futures_source=settings.TRADEPLANE_FUTURES,
+            data_url=settings.APCA_DATA_BASE_URL or data_url_of(settings.APCA_API_BASE_URL),
+            symbol_notes=settings.TRADEPLANE_SYMBOLS,
         )
 
     def account_mode(self, mode: str) -> str:
@@ -63,3 +72,9 @@ def stream_url_of(base_url: str) -> str:
     parts = urlsplit(base_url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     return f"{scheme}://{parts.netloc}/stream"
+
+
+def data_url_of(base_url: str) -> str:
+    """Return where the broker behind a trading URL keeps its history; a venue here has none."""
+    host = urlsplit(base_url).hostname or ""
+    return DATA_URL if host.endswith(".alpaca.markets") else ""

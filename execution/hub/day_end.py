@@ -1,12 +1,13 @@
-"""Out for the day, always: time stops, then the ladder before the calendar's close."""
+"""Out for the day, always: the ladder before the calendar's close."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from execution.brokers.port import BrokerError
-from execution.domain.exits import Ladder, ladder, time_stop_ns
-from execution.hub import exits
+from execution.domain.exits import Ladder, ladder
+from execution.failpoints import reach
+from execution.hub import cover, exits
 from execution.hub.desk import SECOND
 from execution.hub.trader import Trader
 from execution.models import Trade
@@ -15,6 +16,7 @@ from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
 
 HARD_RETRY_NS = 5 * SECOND
+LEAVING_FROM = (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL, T.HELD_OVERNIGHT)
 
 
 @dataclass(kw_only=True)
@@ -31,40 +33,38 @@ class DayEnd:
     def times(self) -> Ladder:
         return ladder(self.trader.desk.run.close_ns, self.parameters())
 
-    def act(self) -> None:
-        """Do what is due now; each rung acts on what is left, so a restart loses nothing."""
+    def act(self) -> bool:
+        """Do what is due now; each rung acts on what is left, so a restart loses nothing.
+
+        Returns: whether the ladder has begun.
+        """
         now, times = self.trader.desk.now_ns(), self.times
+        if now < times.flatten_ns:
+            return False
         active = self.trader.active_trades()
-        for trade in active:
-            stop = time_stop_ns(trade.opened_ns, trade.exit_parameters) if trade.opened_ns else None
-            if stop is not None and now >= stop and trade.state == T.OPEN_PROTECTED:
-                exits.begin(self.trader.desk, trade, "time_stop")
         if now >= times.verify_ns:
             self._after_the_close(active)
-        elif now >= times.flatten_ns:
+        else:
             self._flatten(active, now, times)
+        return True
 
     def wake_ns(self) -> int | None:
-        """Return when time alone asks for something: a rung with work left, or a time stop."""
+        """Return when time alone asks for something: a rung with work left."""
         now, times = self.trader.desk.now_ns(), self.times
-        active = self.trader.active_trades()
-        if not active:
+        if not self.trader.seen:
             return None
         due = [times.flatten_ns, times.close_all_ns, times.hard_flatten_ns, times.verify_ns]
         if now >= times.hard_flatten_ns:
             due.append(self._hard_again_ns)
         if now >= times.close_all_ns:
             due.append(self._close_all_again_ns)
-        for trade in active:
-            if trade.opened_ns and trade.state == T.OPEN_PROTECTED:
-                due.append(time_stop_ns(trade.opened_ns, trade.exit_parameters) or 0)
         return min((one for one in due if one > now), default=None)
 
     def _flatten(self, active: list[Trade], now: int, times: Ladder) -> None:
         hard = now >= times.hard_flatten_ns
         for trade in active:
             self._cancel_entry(trade, now)
-            if trade.held > 0 and trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL):
+            if trade.held > 0 and trade.state in LEAVING_FROM:
                 exits.begin(self.trader.desk, trade, "flatten", hard=hard)
         if hard and now >= self._hard_again_ns:
             self._hard_again_ns = now + HARD_RETRY_NS
@@ -85,11 +85,12 @@ class DayEnd:
 
     def _close_all(self) -> None:
         """The venue's own close-all: it cancels and sells whatever is left, ours or not."""
-        desk = self.trader.desk
-        if all(trade.held == 0 for trade in self.trader.active_trades()):
-            return
+        desk, active = self.trader.desk, self.trader.active_trades()
+        if all(trade.held == 0 or cover.at_it(desk, trade) for trade in active):
+            return  # what is being bought back, the venue would buy once more
         try:
             desk.broker.close_all()
+            reach("day_end.after_close_all")
             self._done.add("close_all")
             desk.note("exit", "asked the venue to close everything", level="warning")
         except BrokerError as exc:

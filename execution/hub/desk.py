@@ -33,6 +33,8 @@ class Desk:
     signal_bids: dict[str, Decimal] = field(default_factory=dict)
     #: Executions may be missing here: ask the account's activities. A new hub has heard of none.
     fills_missing: bool = True
+    #: Fills that REST told although the stream had had its time: it is open and does not speak.
+    stream_missed: int = 0
 
     def late_ns(self, since_ns: int) -> int:
         """Return how much later than `since_ns` it is, what a fast tape excuses left out."""
@@ -44,6 +46,13 @@ class Desk:
 
     def note(self, kind: str, text: str, *, level: str = "info", **facts: Any) -> None:
         activity.note(self.run.pk, kind, text, level=level, market_ns=self.now_ns(), **facts)
+
+    def note_trade(
+        self, trade: Trade, kind: str, text: str, *, level: str = "info", **facts: Any
+    ) -> None:
+        """Record what became of a trade: the sentence names its stock, the facts which trade."""
+        which = {"symbol": trade.symbol, "trade": trade.pk, "slot": trade.slot}
+        self.note(kind, f"{trade.symbol}: {text}", level=level, **which, **facts)
 
     def position(self, symbol: str) -> BrokerPosition | None:
         """Return the venue's position in a symbol, None when it says there is none."""

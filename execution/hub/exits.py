@@ -8,6 +8,7 @@ from decimal import Decimal
 from execution.brokers.port import BrokerError
 from execution.domain import orders as domain
 from execution.domain.prices import floor_tick
+from execution.failpoints import reach
 from execution.hub.desk import SECOND, Desk
 from execution.models import Order, Trade
 from execution.services import journal, moves, trades, venue_state
@@ -37,8 +38,19 @@ def begin(desk: Desk, trade: Trade, why: str, *, hard: bool = False) -> Trade:
         return trade  # the last attempt failed; between two of them the shares are protected
     first = "patch" if desk.live_orders(trade, "tp", "o") and not hard else "cancel"
     trade = trades.change(trade, V.EXIT, exit_why=why, exit_step=first, exit_due_ns=desk.now_ns())
-    desk.note("exit", f"{trade.symbol}: leaving {trade.held} shares ({why})", why=why)
+    desk.note_trade(
+        trade, "exit", f"leaving {trade.held} shares ({why})", why=why, shares=trade.held
+    )
     return proceed(desk, trade)
+
+
+def leave(desk: Desk, trade: Trade, why: str) -> Trade:
+    """Leave a position; one whose entry still works is naked: it is taken back and sold hard."""
+    naked = trade.state == T.PARTIAL
+    for entry in trade.orders.filter(purpose="e", cancel_requested_ns__isnull=True):
+        if naked and entry.status in moves.LIVE and entry.broker_id:
+            journal.cancel(entry, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
+    return begin(desk, trade, why, hard=naked)
 
 
 def proceed(desk: Desk, trade: Trade) -> Trade:
@@ -51,7 +63,7 @@ def proceed(desk: Desk, trade: Trade) -> Trade:
             trade = _STEPS[step](desk, trade)
         except BrokerError as exc:
             desk.unsettled.add(trade.pk)
-            desk.note("exit", f"{trade.symbol}: {step}: {exc}", level="warning")
+            desk.note_trade(trade, "exit", f"{step}: {exc}", level="warning", step=step)
             return trade
         if trade.exit_step == step:
             return trade
@@ -68,6 +80,7 @@ def _patch(desk: Desk, trade: Trade) -> Trade:
     )
     if outcome != "confirmed":
         return _step(desk, trade, "cancel")
+    reach("exit.after_patch")
     return _step(desk, trade, "patched", STEP_NS)
 
 
@@ -80,6 +93,7 @@ def _cancel(desk: Desk, trade: Trade) -> Trade:
     live = [order for order in desk.live_orders(trade) if order.broker_id]
     for order in live[:1]:
         journal.cancel(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
+    reach("exit.after_cancel")
     return _step(desk, trade, "canceling", STEP_NS)
 
 
@@ -108,13 +122,15 @@ def _sell(desk: Desk, trade: Trade) -> Trade:
         return trade
     sold = trade.orders.filter(purpose__in=("x", "f"))
     if sold.filter(created_ns__gt=desk.now_ns() - PAUSE_NS).count() >= SELLS_MAX:
-        desk.note("exit", f"{trade.symbol}: {SELLS_MAX} sells did not get us out", level="alarm")
+        desk.note_trade(trade, "exit", f"{SELLS_MAX} sells did not get us out", level="alarm")
         return _reprotect(trade, desk)
     limit = None if sold.exists() or _hard(trade) else _marketable(desk, trade)
+    reach("exit.before_sell")
     order = _intend_sell(desk, trade, shares, limit, seq=sold.count() + 1)
     order = journal.submit(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
     if order.status == Status.REFUSED:
-        desk.note("exit", f"{trade.symbol}: sell refused: {order.reason}", level="alarm")
+        text = f"sell refused: {order.reason}"
+        desk.note_trade(trade, "exit", text, level="alarm", order=order.client_order_id)
         return _reprotect(trade, desk)
     return _step(desk, trade, "selling", STEP_NS)
 
@@ -237,4 +253,14 @@ def _marketable(desk: Desk, trade: Trade) -> Decimal | None:
     return None if bid is None or bid <= 0 else floor_tick(bid * THROUGH_BID)
 
 
-__all__ = ["again", "begin", "give_up", "moves", "proceed", "reason_of", "refresh", "wake_ns"]
+__all__ = [
+    "again",
+    "begin",
+    "give_up",
+    "leave",
+    "moves",
+    "proceed",
+    "reason_of",
+    "refresh",
+    "wake_ns",
+]

@@ -11,10 +11,11 @@ import msgspec
 from accounts import check as books_check
 from accounts.models import Account
 from execution import invariants, selectors
+from execution.domain.records import candidate_rows
 from execution.errors import RunFailed
 from execution.hub.coordinator import Coordinator
 from execution.models import Round, Run, RunState
-from execution.services import runs
+from execution.services import rounds, runs
 from shards.records import bucket_hash, read_rows, sorted_rows
 from signals.digest import digest
 
@@ -43,8 +44,8 @@ def finish(hub: Coordinator, *, wall_s: float) -> None:
         "parameters_version": run.parameters_version,
         "hashes": {
             "buckets": bucket_digest,
-            "candidates": rows_hash(run, "candidate_rows"),
-            "decisions": rows_hash(run, "decision_rows"),
+            "candidates": candidates_hash(run),
+            "decisions": decisions_hash(run),
         },
         "books_ok": clean and not violations,
         "invariants": checked,
@@ -57,15 +58,27 @@ def finish(hub: Coordinator, *, wall_s: float) -> None:
     hub.note("startup", f"the run ended: {len(summary['trades'])} trades", wall_s=summary["wall_s"])
 
 
-def rows_hash(run: Run, column: str) -> str:
-    """Return the SHA-256 of every round's rows of one kind, in order of k."""
-    return digest(_rows(run, column))
+def candidates_hash(run: Run) -> str:
+    """Return the SHA-256 of every candidate that a round saw, or that came after its round."""
+    return digest(_candidates(run))
 
 
-def _rows(run: Run, column: str) -> Iterator[Any]:
-    packed = Round.objects.filter(run=run, **{f"{column}__isnull": False}).order_by("k")
-    for body in packed.values_list(column, flat=True).iterator(chunk_size=200):
-        yield from msgspec.msgpack.decode(bytes(body))
+def _candidates(run: Run) -> Iterator[Any]:
+    stored = Round.objects.filter(run=run).order_by("k")
+    told = stored.exclude(inputs=None, late_inputs=None).only("inputs", "late_inputs")
+    for row in told.iterator(chunk_size=20):
+        yield from candidate_rows(rounds.candidates_of(row))
+
+
+def decisions_hash(run: Run) -> str:
+    """Return the SHA-256 of every round's decision rows, in order of k."""
+    return digest(_decisions(run))
+
+
+def _decisions(run: Run) -> Iterator[Any]:
+    packed = Round.objects.filter(run=run, decision_rows__isnull=False).order_by("k")
+    for body in packed.values_list("decision_rows", flat=True).iterator(chunk_size=20):
+        yield from msgspec.msgpack.decode(bytes(body or b""))
 
 
 def recorded_buckets(folder: str) -> tuple[int, str]:

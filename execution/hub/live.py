@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from execution.hub.coordinator import Coordinator
 
 POLL_S = 0.1
-HEARTBEATS_S = 1.0
 END_WITHIN_S = 10.0  # for the last reports of a tape, and for orders without an answer
 
 
@@ -18,8 +17,6 @@ class Live:
 
     def __init__(self, hub: "Coordinator") -> None:
         self.hub = hub
-        self._alive: set[int] = set()
-        self._alive_at = float("-inf")
 
     def run(self) -> None:
         """Work until a paced tape has ended; live, until told to stop."""
@@ -34,12 +31,13 @@ class Live:
     def work(self) -> None:
         hub = self.hub
         if hub.switches.look():
-            hub.shard_desk.look_after()
-            hub.shard_desk.assign_where_owed()
             hub.flow.sweep()
         if hub.stream_up and hub.stream_lost and hub.agreement.compare():
             hub.stream_lost = False
+            hub.desk.stream_missed = 0  # while it was away; not its silence
             hub.flow.news = True
+        self._watch_the_stream()
+        hub.allotment.look()
         hub.flow.take_updates()
         hub.flow.act()
         self._close_rounds()
@@ -48,7 +46,17 @@ class Live:
         if hub.relay is not None:
             hub.relay.want_quotes(self._quote_symbols())
         hub.agreement.on_process_time()
+        if hub.clock.source == "host":
+            hub.skew.look()
         hub.rounds.flush_old(hub.mono())
+
+    def _watch_the_stream(self) -> None:
+        """An open stream that does not bring what REST knows is dropped and dialed anew."""
+        hub = self.hub
+        missed, hub.desk.stream_missed = hub.desk.stream_missed, 0
+        if missed and hub.stream_up and hub.updates is not None:
+            hub.note("order", f"trade_updates missed {missed} fills: dialing anew", level="alarm")
+            hub.updates.restart()
 
     def _close_rounds(self) -> None:
         """Close what is due, in order: a later round never overtakes an earlier one."""
@@ -59,24 +67,27 @@ class Live:
             hub.flow.close_round(k)
 
     def _is_due(self, k: int) -> bool:
-        """Every living shard has reported, or the decision cannot wait any longer."""
+        """All who can have reported, or the decision cannot wait any longer."""
         hub = self.hub
-        if hub.intake.complete(k, self._wanted()):
+        if hub.intake.complete(k, self._awaited()):
             return True
         deadline_ns = int(hub.rounds.parameters["decision_deadline_ms"]) * MS
         return hub.desk.late_ns((k + 1) * BUCKET_NS) >= deadline_ns
 
-    def _wanted(self) -> set[int]:
-        """Return the shards whose report a round waits for."""
-        hub = self.hub
-        if hub.mono() - self._alive_at >= HEARTBEATS_S:
-            self._alive, self._alive_at = set(hub.beats()), hub.mono()
-        return self._alive & hub.shard_desk.shards or hub.shard_desk.shards
+    def _awaited(self) -> set[int]:
+        """Return whose report a round waits for: not of one that has been silent for too long."""
+        hub, latest = self.hub, self.hub.intake.latest
+        most_ns = int(hub.rounds.parameters["shard_heartbeat_timeout_ms"]) * MS
+        return {
+            one
+            for one in hub.allotment.reporting
+            if one not in latest or hub.desk.late_ns((latest[one].k + 1) * BUCKET_NS) <= most_ns
+        }
 
     def _quote_symbols(self) -> set[str]:
         hub = self.hub
         recent = {c.symbol for report in hub.intake.latest.values() for c in report.candidates}
-        return recent | {trade.symbol for trade in hub.trader.active_trades()}
+        return recent | {trade.symbol for trade in (one.trade for one in hub.trader.seen)}
 
     # --- the end of a tape ------------------------------------------------------------------------
     def _finish_tape(self, end_ns: int) -> None:
@@ -98,6 +109,6 @@ class Live:
     def _all_in(self, last_k: int) -> bool:
         hub = self.hub
         of = hub.intake.latest
-        closed = all(shard in of and of[shard].k >= last_k for shard in self._wanted())
+        closed = all(grant in of and of[grant].k >= last_k for grant in hub.allotment.reporting)
         waiting = hub.intake.reports or hub.intake.behind or hub.desk.unsettled
         return closed and not waiting

@@ -7,7 +7,9 @@ from decimal import Decimal
 from execution.brokers.port import BrokerError, BrokerOrder
 from execution.domain import bracket
 from execution.domain import orders as domain
+from execution.failpoints import reach
 from execution.hub.desk import LIVE, MS, SECOND, Desk, legs_of, shown
+from execution.hub.waiting import stands
 from execution.models import Order, Trade
 from execution.services import journal, moves, trades, venue_state
 from execution.services.moves import OrderStatus as Status
@@ -31,9 +33,7 @@ def protect(desk: Desk, trade: Trade) -> str | None:
             seen = desk.broker.order(str(parent.broker_id))
         except BrokerError as exc:
             desk.unsettled.add(trade.pk)
-            desk.note(
-                "order", f"cannot verify protection of {trade.symbol}: {exc}", level="warning"
-            )
+            desk.note_trade(trade, "order", f"cannot verify protection: {exc}", level="warning")
             return _too_late(desk, trade)
         if seen is not None:
             _take_over(desk, parent, seen)
@@ -60,14 +60,8 @@ def covers(seen: BrokerOrder, shares: int) -> bool:
 
 
 def covered_here(desk: Desk, trade: Trade) -> bool:
-    """Do our own rows say that both sides are live, the stop for every share?
-
-    Cheap; decides only whether to look. A partly filled target shrinks the stop at the venue, not
-    in its row, so a row may say too much for the shares that are left, never too little.
-    """
-    live = desk.live_orders(trade, "tp", "o", "sl")
-    stopped = sum(order.leaves for order in live if order.purpose == "sl")
-    return stopped >= trade.held and any(order.purpose != "sl" for order in live)
+    """Do our own rows say that it is protected? Cheap; decides only whether to look."""
+    return stands(desk.live_orders(trade, "tp", "o", "sl"), trade.held)
 
 
 def reanchor(desk: Desk, trade: Trade) -> None:
@@ -81,8 +75,8 @@ def reanchor(desk: Desk, trade: Trade) -> None:
         return
     target, stop = legs
     done = [
-        _moved(desk, trade, ("tp", "o"), limit=target),
-        _moved(desk, trade, ("sl",), stop=stop),
+        move_leg(desk, trade, ("tp", "o"), limit=target),
+        move_leg(desk, trade, ("sl",), stop=stop),
     ]
     if done[0]:
         trade.take_profit = target
@@ -90,9 +84,10 @@ def reanchor(desk: Desk, trade: Trade) -> None:
         trade.stop_loss = stop
     trade.version += 1
     trade.save(update_fields=["take_profit", "stop_loss", "version"])
-    desk.note(
+    desk.note_trade(
+        trade,
         "order",
-        f"{trade.symbol}: legs moved to the fill at {fill:.4f}",
+        f"legs moved to the fill at {fill:.4f}",
         target=str(trade.take_profit),
         stop=str(trade.stop_loss),
     )
@@ -115,7 +110,17 @@ def _legs_at(trade: Trade, fill: Decimal) -> tuple[Decimal, Decimal]:
     return bracket.legs(fill, plan["take_profit_percent"], plan["stop_loss_percent"])
 
 
-def _moved(
+def _levels(trade: Trade) -> tuple[Decimal, Decimal]:
+    """Return where take-profit and stop-loss of new orders go."""
+    if trade.exit_parameters.get("split"):
+        return trade.take_profit, trade.stop_loss  # as they were, in new shares
+    target, stop = _legs_at(trade, trade.entry_value / trade.filled_quantity)
+    if trade.first_stop is not None:
+        stop = max(stop, trade.stop_loss)  # a stop that was raised does not fall again
+    return target, stop
+
+
+def move_leg(
     desk: Desk,
     trade: Trade,
     purposes: tuple[str, ...],
@@ -123,11 +128,14 @@ def _moved(
     limit: Decimal | None = None,
     stop: Decimal | None = None,
 ) -> bool:
-    """PATCH one leg; a leg that is there already needs none, a refusal is asked once more."""
+    """PATCH one leg; a leg that is there already needs none, a refusal is asked once more.
+
+    The old leg lives until the venue has taken the new price: never a cancel, then a new one.
+    """
+    if stop is not None:
+        limit = bracket.stop_limit(stop, trade.exit_parameters)
     for order in desk.live_orders(trade, *purposes)[-1:]:
-        if (limit is not None and order.limit == limit) or (
-            stop is not None and order.stop == stop
-        ):
+        if (order.limit == limit) if stop is None else (order.stop == stop):
             return True
         for _ in range(2):
             outcome = journal.replace(
@@ -160,10 +168,12 @@ def _take_over(desk: Desk, parent: Order, seen: BrokerOrder) -> None:
 def _protected(desk: Desk, trade: Trade) -> None:
     late = desk.late_ns(trade.naked_since_ns or desk.now_ns())
     trade = trades.note_protected(trade, desk.now_ns(), naked_ns=late)
-    desk.note(
+    legs = f"{shown(trade.stop_loss)} / {shown(trade.take_profit)}"
+    desk.note_trade(
+        trade,
         "trade",
-        f"{trade.symbol}: {trade.held} shares protected at"
-        f" {shown(trade.stop_loss)} / {shown(trade.take_profit)}",
+        f"{trade.held} shares protected at {legs}",
+        shares=trade.held,
         naked_ms=late // MS,
         level="alarm" if late > 5 * SECOND else "info",
     )
@@ -199,8 +209,9 @@ def _legs_in_the_way(desk: Desk, trade: Trade) -> bool:
 
 
 def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
+    reach("protect.before_oco")
     seq = trade.orders.filter(purpose="o").count() + 1
-    target, stop = _legs_at(trade, trade.entry_value / trade.filled_quantity)
+    target, stop = _levels(trade)
     order = journal.intend(
         trade,
         purpose="o",
@@ -222,10 +233,11 @@ def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
         protect_tries=trade.protect_tries + 1, take_profit=target, stop_loss=stop, reanchored=True
     )
     if order.status == Status.REFUSED:
-        desk.note("order", f"{trade.symbol}: OCO refused: {order.reason}", level="alarm")
+        desk.note_trade(trade, "order", f"OCO refused: {order.reason}", level="alarm")
         trade.refresh_from_db()
         return "unprotected" if trade.protect_tries >= OCO_TRIES_MAX else protect(desk, trade)
-    desk.note("order", f"{trade.symbol}: OCO for {trade.held} shares", target=str(target))
+    text = f"OCO for {trade.held} shares"
+    desk.note_trade(trade, "order", text, target=str(target), stop=str(stop))
     if order.status == Status.UNKNOWN:
         desk.unsettled.add(trade.pk)
         return None
@@ -253,4 +265,4 @@ def wake_ns(trade: Trade, now_ns: int) -> int | None:
     return now_ns + LOOK_AGAIN_NS // 4
 
 
-__all__ = ["LIVE", "covered_here", "covers", "protect", "reanchor", "wake_ns"]
+__all__ = ["LIVE", "covered_here", "covers", "move_leg", "protect", "reanchor", "wake_ns"]

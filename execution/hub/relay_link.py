@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgpack
@@ -15,6 +16,8 @@ import msgpack
 from relay.client import RelayClient
 
 logger = logging.getLogger(__name__)
+
+READY = ("open", "subscribed")
 
 
 class Nbbo(NamedTuple):
@@ -28,25 +31,44 @@ class Nbbo(NamedTuple):
 
 
 class RelayLink:
-    """Post ("relay", (state, reason)), ("upstream", message), ("clock", ns); keep quotes."""
+    """Post ("relay", (state, reason)), ("upstream", message), ("clock", ns); keep quotes.
+
+    `ask_status` is answered with ("relay_status", message). With `news` the relay is asked for the
+    venue's news as well: when a symbol had some is recorded with its candidates.
+    """
 
     def __init__(
-        self, *, url: str, key: str, secret: str, post: Callable[..., None], clock: bool = True
+        self,
+        *,
+        url: str,
+        key: str,
+        secret: str,
+        post: Callable[..., None],
+        clock: bool = True,
+        ca_file: str = "",
+        news: bool = False,
     ) -> None:
         self._post = post
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted: tuple[str, ...] = ()
         self._upstream: dict[str, object] | None = None  # the request that opened it
-        self.quotes: dict[str, Nbbo] = {}  # written by the link's thread, read by the coordinator
+        self._open = False
+        # Written by the link's thread, read by the coordinator:
+        self.quotes: dict[str, Nbbo] = {}
+        self.news: dict[str, int] = {}  # newest article of a symbol, ns; "" of any symbol
         self.client = RelayClient(
             url,
             key,
             secret,
-            extensions=("clock",) if clock else (),
+            extensions=tuple(name for name, on in (("clock", clock), ("news", news)) if on),
             on_frame=self._on_frame,
             on_state=self._on_state,
+            ca_file=ca_file or None,
         )
+        self._also = {"news": ("*",)} if news else {}
+        if news:
+            self.client.want(self._also)
         self._thread = threading.Thread(target=self._run, name="hub-relay", daemon=True)
 
     def start(self) -> None:
@@ -68,12 +90,17 @@ class RelayLink:
         self._upstream = {"action": "upstream", "command": "open", "key": key, "secret": secret}
         self._in_loop(self.client.send, self._upstream)
 
+    def ask_status(self) -> None:
+        """Ask the relay for its figures, when it is there."""
+        if self._open:
+            self._in_loop(self.client.send, {"action": "status"})
+
     def want_quotes(self, symbols: Iterable[str]) -> None:
         """Subscribe to the quotes of exactly these symbols."""
         wanted = tuple(sorted(set(symbols)))
         if wanted != self._wanted:
             self._wanted = wanted
-            self._in_loop(lambda: self.client.subscribe(quotes=wanted))
+            self._in_loop(lambda: self.client.want({"quotes": wanted, **self._also}))
 
     def _in_loop(self, call: Callable[..., Any], *args: Any) -> None:
         if self._loop is not None and self._loop.is_running():
@@ -92,6 +119,7 @@ class RelayLink:
 
     def _on_state(self, state: str, reason: str = "") -> None:
         """Pass it on; a relay that was restarted has forgotten the upstream it held."""
+        self._open = state in READY
         self._post("relay", (state, reason))
         if state == "open" and self._upstream is not None:
             self.client.send(self._upstream)
@@ -103,15 +131,23 @@ class RelayLink:
                 self._post("clock", int(message["t"]))
             elif kind == "q":
                 self.quotes[message["S"]] = _nbbo(message)
+            elif kind == "n":
+                self._note_news(message)
             elif kind == "upstream":
                 self._post("upstream", message)
+            elif kind == "status":
+                self._post("relay_status", message)
             elif kind == "error":
                 self._post("relay", ("error", str(message.get("msg", ""))))
 
+    def _note_news(self, message: dict[str, Any]) -> None:
+        ts_ns = _time_ns(message.get("created_at") or message.get("t"))
+        for symbol in ("", *(message.get("symbols") or ())):
+            self.news[str(symbol)] = max(ts_ns, self.news.get(str(symbol), 0))
+
 
 def _nbbo(message: dict[str, Any]) -> Nbbo:
-    stamp = message.get("t")
-    ts_ns = stamp.to_unix_nano() if isinstance(stamp, msgpack.Timestamp) else int(stamp or 0)
+    ts_ns = _time_ns(message.get("t"))
     return Nbbo(
         bid=float(message.get("bp") or 0),
         ask=float(message.get("ap") or 0),
@@ -119,3 +155,15 @@ def _nbbo(message: dict[str, Any]) -> Nbbo:
         ask_size=int(message.get("as") or 0),
         ts_ns=ts_ns,
     )
+
+
+def _time_ns(stamp: Any) -> int:
+    """Return a time of the wire in ns; 0 for what is not one."""
+    if isinstance(stamp, msgpack.Timestamp):
+        return stamp.to_unix_nano()
+    if isinstance(stamp, str):
+        try:
+            return int(datetime.fromisoformat(stamp).timestamp() * 1e9)
+        except ValueError:
+            return 0
+    return int(stamp or 0)

@@ -5,6 +5,8 @@ so a lost task, a second one, or a crash in between all end in the same decision
 candidates are decided on the spot and written in batches.
 """
 
+import heapq
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,19 +19,25 @@ from django.db.models import Q
 from execution import selectors
 from execution.brokers.port import AccountSnapshot, BrokerError
 from execution.domain.orders import OrderStatus
-from execution.domain.rounds import Exposure, IndexState, RoundInput, SymbolFacts
+from execution.domain.rounds import IndexState, RoundInput
 from execution.hub.desk import Desk
-from execution.models import Order, Round, RoundState, Run, Trade
+from execution.hub.exposures import exposures_of, marks_of, symbol_facts
+from execution.hub.futures import Futures
+from execution.hub.trend_history import gap_scales
+from execution.models import Order, Round, RoundState, Run
 from execution.services import runs, trades
 from execution.services.moves import TradeState as T
 from execution.services.rounds import inputs_of
+from execution.services.universe import Known
+from signals.confidence.gravity import INDEX_WEIGHTS
 from signals.confidence.index import IndexBook
-from signals.messages import Gravity, IndexBucket, Report
+from signals.messages import Candidate, Gravity, IndexBucket, Report
 from signals.session import BUCKET_NS
 
 BATCH_MAX = 200
 FLUSH_S = 5.0
-INDEX_ROUNDS = 400  # more than the index book keeps
+INDEX_ROUNDS = 1200  # more than the index book keeps
+WINDOWS_MAX = 500  # candidates of a round whose windows are kept; no gate looks at them
 _packer = msgspec.msgpack.Encoder()
 
 
@@ -38,10 +46,12 @@ class Vitals:
     """How the hub itself is doing, as the gates ask."""
 
     stream_connected: bool = True
-    relay_lag_ms: float | None = 0.0
+    relay_lag_ms: float | None = 0.0  # of the shard that is nearest to the market
+    disputed: frozenset[int] = frozenset()  # assignments that two shards claim
     clock_skew_ms: float | None = 0.0
     api_calls_left: int | None = None
     external_symbols: frozenset[str] = frozenset()  # held or ordered by somebody else
+    news_of: Callable[[str], bool | None] = lambda symbol: None  # None: no news channel
     doubt: str = ""  # why entries are locked, "" when they are not
 
 
@@ -56,21 +66,27 @@ class Rounds:
     vitals: Callable[[], Vitals]
     last_k: int | None = None
     index: IndexBook = field(default_factory=IndexBook)
+    futures_source: str = ""  # file or address of real futures, "" none
+    known: Known = field(default_factory=Known)  # of the universe's symbols
+    futures: Futures = field(init=False)
     _batch: list[Round] = field(default_factory=list)
     _account: AccountSnapshot | None = None
     _account_ns: int = 0
     _flushed_at: float = float("-inf")
 
+    def __post_init__(self) -> None:
+        self.futures = Futures(index=self.index, source=self.futures_source)
+
     def restore(self) -> None:
         """Rebuild from the database what the next round needs of the last ones."""
         run = self.desk.run
-        recent = list(Round.objects.filter(run=run).order_by("-k")[:INDEX_ROUNDS])
-        self.last_k = recent[0].k if recent else None
-        for row in reversed(recent):
-            for symbol, (close, mid, ts_ns) in sorted(row.index.items()):
-                self.index.add(
-                    IndexBucket(symbol=symbol, k=row.k, close=close, mid=mid, ts_ns=ts_ns)
-                )
+        rows = Round.objects.filter(run=run).order_by("-k").values_list("k", "index")
+        recent = list(rows[:INDEX_ROUNDS])
+        self.last_k = recent[0][0] if recent else None
+        for k, seen in reversed(recent):
+            for symbol, (close, mid, ts_ns) in sorted(seen.items()):
+                self.index.add(IndexBucket(symbol=symbol, k=k, close=close, mid=mid, ts_ns=ts_ns))
+        self.futures.scales = gap_scales(run)
         self._restore_account()
 
     def _restore_account(self) -> None:
@@ -81,15 +97,24 @@ class Rounds:
             inputs = inputs_of(row)
             self._account, self._account_ns = inputs.account, inputs.account_as_of_ns
 
-    def close(self, k: int, reports: Sequence[Report], n_expected: int) -> bool:
+    def close(
+        self,
+        k: int,
+        reports: Sequence[Report],
+        n_expected: int,
+        duplicates: Sequence[list[str]] = (),
+    ) -> bool:
         """Close round k with these reports; True when a decision task is owed.
 
         The last bucket decides: an older one is stored, never decided again.
+
+        Args: duplicates: candidates that were told once too often: symbol, id, what it was.
         """
         now = self.desk.now_ns()
         row = self._row(k, reports, n_expected, now)
-        candidates = sorted(
-            (c for report in reports for c in report.candidates), key=lambda c: c.symbol
+        row.duplicates = list(duplicates)
+        candidates = bounded(
+            sorted((c for report in reports for c in report.candidates), key=lambda c: c.symbol)
         )
         self.last_k = k
         if not candidates:
@@ -140,6 +165,9 @@ class Rounds:
             late_prints=sum(r.late_prints for r in reports),
             coverage=n_symbols / n_expected if n_expected else float(bool(reports)),
             flags=sorted({flag for r in reports for flag in r.flags}),
+            withdrawn=sorted(
+                [w.symbol, w.candidate_id, w.reason] for r in reports for w in r.withdrawn
+            ),
             index=seen,
             decided_at=datetime.now(UTC),
         )
@@ -153,10 +181,13 @@ class Rounds:
         coverage: float,
     ) -> RoundInput:
         run, vitals, end_ns = self.desk.run, self.vitals(), (k + 1) * BUCKET_NS
+        universe = frozenset(run.universe)
         account = self._account_now(any(not c.shadow for c in candidates))
         day = selectors.trading_day(run)
         pnl = None if account is None else account.equity - account.last_equity
         active = list(trades.active(run))
+        trend = self.futures.trend(self.parameters)
+        blocked = self._blocked(reports, vitals)
         return RoundInput(
             run=run.pk,
             k=k,
@@ -170,10 +201,11 @@ class Rounds:
             coverage=coverage,
             n_symbols=sum(r.n_symbols for r in reports),
             n_expected=n_expected,
-            universe=frozenset(run.universe),
+            universe=universe.intersection(c.symbol for c in candidates),
+            universe_size=len(universe),
             account=account,
             account_as_of_ns=self._account_ns,
-            exposures=tuple(_exposure(trade) for trade in active),
+            exposures=exposures_of(active, marks_of(reports), candidates, self.known),
             busy_symbols=frozenset(t.symbol for t in active) | vitals.external_symbols,
             reserved_usd=_reserved(run),
             day_pnl=pnl,
@@ -182,13 +214,10 @@ class Rounds:
             take_profits_today=day.take_profits,
             consecutive_losses=day.consecutive_losses,
             last_exit_ns=day.last_exit_ns,
-            symbols={
-                c.symbol: SymbolFacts(
-                    trades_today=day.trades_of.get(c.symbol, 0),
-                    last_exit_ns=day.last_exit_of.get(c.symbol),
-                )
-                for c in candidates
-            },
+            last_replacement_ns=day.last_replacement_ns,
+            unsettled_usd=day.proceeds,
+            day_trades_5d=self._day_trades(),
+            symbols=symbol_facts(candidates, day, self.known, vitals.news_of, run.open_ns, blocked),
             kill_switch=self.kill_level(),
             stream_connected=vitals.stream_connected,
             unresolved_order=(
@@ -198,12 +227,44 @@ class Rounds:
             doubt=vitals.doubt,
             unprotected=any(trade.state in (T.UNPROTECTED, T.PARTIAL) for trade in active),
             mixed_versions=any(r.params_version != self.params_version for r in reports),
+            market_halted=self._market_halted(reports),
+            feed_has_luld=any(c.luld_up for c in candidates),
             relay_lag_ms=vitals.relay_lag_ms,
             clock_skew_ms=vitals.clock_skew_ms,
             api_calls_left=vitals.api_calls_left,
             gravity=_summed(reports),
             index=self._index_states(),
+            futures=trend.parts,
+            futures_as_of_ns=trend.as_of_ns,
         )
+
+    def _market_halted(self, reports: Sequence[Report]) -> bool:
+        """Is the whole market halted? Then people say when entries go on; brackets stay."""
+        halted = any("market_halt" in report.flags for report in reports)
+        if halted and runs.pause_entries(reason="the whole market is halted", actor="hub"):
+            self.desk.note("kill", "the whole market is halted: entries paused", level="alarm")
+        return halted
+
+    def _day_trades(self) -> int:
+        """Count them only when the old rule is to be respected."""
+        if self.parameters["day_trade_policy"] != "legacy_pdt_guard":
+            return 0
+        run = self.desk.run
+        return selectors.day_trades(run.account_number, runs.day_of(run))
+
+    def _blocked(self, reports: Sequence[Report], vitals: Vitals) -> dict[str, str]:
+        """Return why a candidate's own shard is no ground to stand on, by symbol."""
+        most = float(self.parameters["max_relay_lag_ms"])
+        found: dict[str, str] = {}
+        lockstep = self.desk.run.lockstep
+        for report in reports:
+            why = ""
+            if report.feed_lag_ms > most and not lockstep:
+                why = f"shard {report.shard} is {report.feed_lag_ms:.0f} ms behind the market"
+            if report.assignment in vitals.disputed:
+                why = "two shards claim its letters"
+            found |= {c.symbol: why for c in report.candidates if why}
+        return found
 
     def _account_now(self, wanted: bool) -> AccountSnapshot | None:
         """Read the account when somebody may fire; without an answer there are no entries."""
@@ -242,14 +303,26 @@ class Rounds:
                 closes=tuple(series.closes),
             )
             for symbol, series in sorted(self.index.series.items())
-            if series.closes
+            if series.closes and symbol in INDEX_WEIGHTS
         }
 
 
-def _exposure(trade: Trade) -> Exposure:
-    shares = trade.held or trade.quantity
-    entry = trade.entry_value / trade.filled_quantity if trade.filled_quantity else trade.limit
-    return Exposure(symbol=trade.symbol, quantity=shares, entry=entry, stop=trade.stop_loss)
+def bounded(candidates: list[Candidate]) -> list[Candidate]:
+    """Return a crowd without the windows of its weaker members: its row must fit a database.
+
+    Which keep theirs depends on the candidates alone, not on who reported them.
+    """
+    if len(candidates) <= WINDOWS_MAX:
+        return candidates
+    strongest = heapq.nsmallest(WINDOWS_MAX, candidates, key=_strength)
+    kept = {c.candidate_id for c in strongest}
+    return [
+        c if c.candidate_id in kept else msgspec.structs.replace(c, window={}) for c in candidates
+    ]
+
+
+def _strength(c: Candidate) -> tuple[float, str, str]:
+    return -c.z if math.isfinite(c.z) else math.inf, c.symbol, c.candidate_id
 
 
 def _reserved(run: Run) -> Decimal:

@@ -4,22 +4,28 @@ Everything sent is sent again until it is acknowledged: a Celery message may be 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 import redis
 
+from execution.domain.setup import is_contiguous
+from execution.hub.grants import Grant, Holders, as_rows, from_rows, regrant
 from execution.models import Run, Trade
 from execution.services import runs
-from shards.letters import assign_letters, holds
-from signals.messages import Ack, ShardReady, WatchedPosition
+from shards.keys import grants_key, load_key
+from shards.letters import Range, merge
+from shards.split import Assigned, check
+from signals.messages import Ack, Report, ShardReady, WatchedPosition
 
 logger = logging.getLogger(__name__)
 
 RESEND_S = 2.0
-ASSIGN_AGAIN_S = 10.0
+SHARDS_MAX = 26
+RESYNC_MAX = 500  # symbols of a message
+GRANTS_TTL_S = 24 * 3600
 
 
 class Send(Protocol):
@@ -30,107 +36,198 @@ class Send(Protocol):
 
 @dataclass(kw_only=True)
 class ShardDesk:
-    """Args: beats: reads all heart-beats by shard; mono: the process clock."""
+    """Args: fence: writes the numbers that count where the shards' store sees them; mono: the
+    process clock; speed: market seconds per second.
+    """
 
     run: Run
     send: Send
-    beats: Callable[[], dict[int, dict[str, str]]]
     mono: Callable[[], float]
+    fence: Callable[[str, set[int]], None] = lambda run, numbers: None
     lockstep: bool = False  # the venue waits for us at every stop
+    speed: float = 1.0
     record_dir: str | None
     parameters: dict[str, Any] = field(default_factory=dict)
     params_version: int = 0
-    ready: dict[int, ShardReady] = field(default_factory=dict)
+    coming: tuple[int, dict[str, Any], int] | None = None  # version, values, from bucket
+    ready: dict[int, ShardReady] = field(default_factory=dict)  # by grant
+    holders: Holders = field(default_factory=lambda: Holders(()))
+    refused: int = 0  # messages of grants that do not count
+    disputed: set[int] = field(default_factory=set)  # grants that another shard claims, too
     _assigned_at: dict[int, float] = field(default_factory=dict)
+    _dropped_at: dict[int, float] = field(default_factory=dict)
     _watch_sent: dict[int, tuple[int, float]] = field(default_factory=dict)
     _released: dict[str, tuple[int, str, int, float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.holders = Holders(from_rows(self.run.grants))
+
     # --- letters ----------------------------------------------------------------------------------
+    @property
+    def grants(self) -> dict[int, Grant]:
+        """The grants that count, by number."""
+        return self.holders.by_number
+
     @property
     def shards(self) -> set[int]:
         """The shards that have letters in this run."""
-        return {int(shard) for shard in self.run.assignments}
+        return {grant.shard for grant in self.grants.values()}
 
-    def choose(self, alive: list[int]) -> None:
-        """Give the letters to these shards; numbered, and kept with the run."""
-        ranges = assign_letters(sorted(alive), int(self.parameters["letters_per_shard"]))
-        chosen = {str(shard): [list(r) for r in found] for shard, found in ranges.items() if found}
-        runs.update_run(self.run, assignment=self.run.assignment + 1, assignments=chosen)
-        self.ready.clear()
+    @property
+    def assigned(self) -> Assigned:
+        """Who has what."""
+        found: Assigned = {}
+        for grant in self.grants.values():
+            found.setdefault(grant.shard, []).extend(grant.ranges)
+        return {shard: merge(ranges) for shard, ranges in sorted(found.items())}
 
-    def assign(self, shard: int) -> None:
-        """Send a shard its assignment; the same number again only asks for its answer."""
-        self._assigned_at[shard] = self.mono()
+    def give(
+        self, wanted: Mapping[int, Sequence[Range]], from_k: Callable[[Sequence[Grant]], int]
+    ) -> list[Grant]:
+        """Give the letters out like this; returns the grants that are new.
+
+        Whoever keeps letters goes on with them; the rest is assigned when `assign_where_owed` is
+        called next. The numbers are kept with the run before anybody hears of them.
+        """
+        held = list(self.grants.values())
+        grants = regrant(held, wanted, number=self.run.assignment, from_k=from_k)
+        check({grant.number: grant.ranges for grant in grants})
+        newest = max((grant.number for grant in grants), default=0)
+        self.holders = Holders(grants)
+        runs.update_run(
+            self.run,
+            assignment=max(newest, self.run.assignment),
+            grants=as_rows(grants),
+            assignments={str(s): [list(r) for r in found] for s, found in self.assigned.items()},
+        )
+        self.ready = {n: ready for n, ready in self.ready.items() if n in self.grants}
+        self.disputed &= set(self.grants)
+        return [grant for grant in grants if grant not in held]
+
+    def assign(self, grant: Grant, *, from_k: int | None = None) -> None:
+        """Send a shard an assignment; the same number again only asks for its answer."""
+        self._assigned_at[grant.number] = self.mono()
+        self.fence(self.run.pk, set(self.grants))
         self.send(
-            "shards.assign", {"assignment": self.assignment_of(shard)}, queue=f"shard.{shard}"
+            "shards.assign",
+            {"assignment": self.assignment_of(grant, from_k=from_k)},
+            queue=f"shard.{grant.shard}",
         )
 
-    def assignment_of(self, shard: int) -> dict[str, Any]:
+    def assignment_of(self, grant: Grant, *, from_k: int | None = None) -> dict[str, Any]:
         run = self.run
         return {
             "run": run.pk,
             "day": str(run.day),
             "open_ns": run.open_ns,
             "close_ns": run.close_ns,
-            "assignment": run.assignment,
-            "shard": shard,
-            "ranges": run.assignments[str(shard)],
+            "assignment": grant.number,
+            "as_of": run.assignment,
+            "keep": self._numbers_of(grant.shard),
+            "from_k": grant.from_k if from_k is None else from_k,
+            "shard": grant.shard,
+            "ranges": [list(one) for one in grant.ranges],
             "parameters_version": self.params_version,
             "parameters": self.parameters,
+            "coming": self._coming(),
             "lockstep": self.lockstep,
+            "speed": self.speed,
             "record_dir": self.record_dir,
             "quotes": "all",
             "watch": [
                 msgspec.to_builtins(position_of(trade))
                 for trade in self._watchable()
-                if self.owner(trade.symbol) == shard
+                if grant.holds(trade.symbol)
             ],
         }
 
+    def _coming(self) -> dict[str, Any] | None:
+        if self.coming is None or self.coming[0] == self.params_version:
+            return None
+        version, values, from_k = self.coming
+        return {"version": version, "values": values, "from_k": from_k}
+
+    def _numbers_of(self, shard: int) -> list[int]:
+        return sorted(n for n, grant in self.grants.items() if grant.shard == shard)
+
     def owner(self, symbol: str) -> int | None:
         """Return the shard that has a symbol's letters."""
-        for shard, ranges in self.run.assignments.items():
-            if holds([(lo, hi) for lo, hi in ranges], symbol):
-                return int(shard)
-        return None
+        grant = self.holders.of(symbol)
+        return None if grant is None else grant.shard
+
+    def counts(self, number: int, shard: int) -> bool:
+        """Does what a shard says under this number count? The number's letters are its own then."""
+        grant = self.grants.get(number)
+        if grant is None:
+            self.refused += 1
+        elif grant.shard != shard:
+            self.refused += 1
+            if number not in self.disputed:
+                logger.error("two shards claim one grant", extra={"number": number, "shard": shard})
+            self.disputed.add(number)
+        return grant is not None and grant.shard == shard
 
     def on_ready(self, message: ShardReady) -> bool:
         """Take a shard's answer; False when it answers something old."""
-        if message.run != self.run.pk or message.assignment != self.run.assignment:
+        grant = self.grants.get(message.assignment)
+        if message.run != self.run.pk or grant is None or grant.shard != message.shard:
             return False
-        self.ready[message.shard] = message
+        known = self.ready.get(message.assignment)
+        if known is None or message.epoch >= known.epoch:
+            self.ready[message.assignment] = message
         return True
+
+    def life_of(self, shard: int) -> int | None:
+        """Return the newest life of a shard that has answered, None when it has not."""
+        return max((one.epoch for one in self.ready.values() if one.shard == shard), default=None)
 
     @property
     def waiting_for(self) -> list[int]:
-        return sorted(self.shards - set(self.ready))
+        """The shards that owe an answer."""
+        return sorted({self.grants[number].shard for number in self.unready})
 
-    def assign_where_owed(self) -> list[int]:
-        """Send assignments to shards that have not answered; returns which."""
+    @property
+    def unready(self) -> set[int]:
+        """The grants that nobody has taken up yet."""
+        return set(self.grants) - set(self.ready)
+
+    def assign_where_owed(self, from_k: Callable[[Grant], int] | None = None) -> None:
+        """Send assignments to shards that have not answered."""
         now = self.mono()
-        owed = [
-            shard
-            for shard in self.waiting_for
-            if now - self._assigned_at.get(shard, -RESEND_S) >= RESEND_S
-        ]
-        for shard in owed:
-            self.assign(shard)
-        return owed
+        for number in sorted(self.unready):
+            if now - self._assigned_at.get(number, -RESEND_S) >= RESEND_S:
+                grant = self.grants[number]
+                self.assign(grant, from_k=None if from_k is None else from_k(grant))
 
-    def look_after(self) -> list[int]:
-        """Find shards that have lost their assignment (a new life), and assign them again."""
-        lost = []
-        for shard, beat in self.beats().items():
-            if shard not in self.shards or shard in self.waiting_for:
+    def look_after(self, beats: Mapping[int, Mapping[str, str]]) -> list[Grant]:
+        """Find grants whose shard has lost them (a new life), and those it should not hold.
+
+        The lost ones are returned; they are owed again.
+        """
+        lost, now = [], self.mono()
+        for shard, beat in beats.items():
+            if beat.get("run", "") not in ("", self.run.pk):
                 continue
-            told = (beat.get("run", ""), beat.get("assignment", ""))
-            same_life = beat.get("epoch", "") == str(self.ready[shard].epoch)
-            fine = same_life and told == (self.run.pk, str(self.run.assignment))
-            if not fine and self.mono() - self._assigned_at.get(shard, 0.0) >= RESEND_S:
-                self.ready.pop(shard, None)
-                self.assign(shard)
-                lost.append(shard)
+            held = {int(word) for word in beat.get("assignment", "").split() if word.isdigit()}
+            mine = set(self._numbers_of(shard))
+            for number in sorted(mine & set(self.ready)):
+                told = int(beat.get("epoch") or 0), self.ready[number].epoch
+                fine = told[0] < told[1] or (told[0] == told[1] and number in held)
+                if not fine and now - self._assigned_at.get(number, 0.0) >= RESEND_S:
+                    del self.ready[number]
+                    lost.append(self.grants[number])
+            if held - mine and now - self._dropped_at.get(shard, -RESEND_S) >= RESEND_S:
+                self._dropped_at[shard] = now
+                self._drop(shard)
         return lost
+
+    def _drop(self, shard: int) -> None:
+        keep = self._numbers_of(shard)
+        self.send(
+            "shards.drop",
+            {"run": self.run.pk, "as_of": self.run.assignment, "keep": keep},
+            queue=f"shard.{shard}",
+        )
 
     def ask_again(self, from_k: int, stop: int | None, shards: list[int]) -> None:
         """Ask shards to send their reports again: a message was lost, or we are new."""
@@ -141,7 +238,24 @@ class ShardDesk:
                 queue=f"shard.{shard}",
             )
 
+    def resync(self, reports: Iterable[Report]) -> dict[int, list[str]]:
+        """Have windows with a gap begun anew; returns the symbols, by shard.
+
+        Their candidates cannot fire meanwhile. A lost message costs nothing: while the gap is
+        reported it is asked for again.
+        """
+        found: dict[int, list[str]] = {}
+        for report in reports:
+            broken = [c.symbol for c in report.candidates if not is_contiguous(c)]
+            if broken:
+                found.setdefault(report.shard, []).extend(broken)
+        for shard, symbols in sorted(found.items()):
+            told = {"run": self.run.pk, "symbols": sorted(symbols)[:RESYNC_MAX]}
+            self.send("shards.resync", told, queue=f"shard.{shard}")
+        return found
+
     def send_parameters(self, version: int, values: Mapping[str, Any], active_from_k: int) -> None:
+        self.coming = (version, dict(values), active_from_k)
         for shard in sorted(self.shards):
             self.send(
                 "shards.parameters",
@@ -191,7 +305,7 @@ class ShardDesk:
 
     def _watchable(self) -> list[Trade]:
         rows = Trade.objects.filter(
-            run=self.run, state__in=("open_protected", "unprotected", "exiting")
+            run=self.run, state__in=("partial", "open_protected", "unprotected", "exiting")
         )
         return [trade for trade in rows.order_by("pk") if trade.held > 0]
 
@@ -225,18 +339,40 @@ def position_of(trade: Trade) -> WatchedPosition:
 
 def read_beats(client: redis.Redis) -> dict[int, dict[str, str]]:
     """Return the heart-beats of all living shards; empty when Redis does not answer."""
+    numbers = range(1, SHARDS_MAX + 1)
     try:
-        keys = sorted(client.scan_iter("hb:shard:*", count=1000))
         pipe = client.pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(key)
+        for shard in numbers:
+            pipe.hgetall(f"hb:shard:{shard}")
         answers = pipe.execute()
     except redis.RedisError as exc:
-        logger.warning("no heart-beats", extra={"error": str(exc)})
+        logger.debug("no heart-beats", extra={"error": str(exc)})
         return {}
-    found = {}
-    for key, answer in zip(keys, answers, strict=True):
-        shard = key.decode().rpartition(":")[2]
-        if shard.isdigit() and answer:
-            found[int(shard)] = {n.decode(): v.decode() for n, v in answer.items()}
-    return found
+    return {
+        shard: {name.decode(): value.decode() for name, value in answer.items()}
+        for shard, answer in zip(numbers, answers, strict=True)
+        if answer
+    }
+
+
+def write_fence(client: redis.Redis, run: str, numbers: set[int]) -> None:
+    """Tell the shards' store which assignments count; without Redis nobody writes to it anyway."""
+    try:
+        pipe = client.pipeline(transaction=True)
+        pipe.delete(grants_key(run))
+        if numbers:
+            pipe.sadd(grants_key(run), *map(str, sorted(numbers)))
+            pipe.expire(grants_key(run), GRANTS_TTL_S)
+        pipe.execute()
+    except redis.RedisError as exc:
+        logger.debug("no fence", extra={"error": str(exc)})
+
+
+def read_load(client: redis.Redis, run: str) -> dict[str, int]:
+    """Return the prints per cell that the shards of a run have measured; empty without Redis."""
+    try:
+        found: dict[bytes, bytes] = client.hgetall(load_key(run))  # type: ignore[assignment]
+    except redis.RedisError as exc:
+        logger.debug("no measured load", extra={"error": str(exc)})
+        return {}
+    return {cell.decode(): int(prints) for cell, prints in found.items()}

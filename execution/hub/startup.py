@@ -6,27 +6,34 @@ as it takes. After a restart the same steps rebuild everything from the database
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections
 
 from accounts import services as books
-from execution.brokers.port import BrokerAsset, BrokerError, TradingDay
+from execution.brokers.port import BrokerError, TradingDay
+from execution.domain.universe import Listing, Note, excluded, listing, read_notes
 from execution.errors import LeaseLost, StepBlocked
+from execution.hub import orphans
 from execution.hub.agreement import Agreement
+from execution.hub.allotment import Allotment
 from execution.hub.coordinator import Coordinator
 from execution.hub.day_end import DayEnd
 from execution.hub.desk import Desk
 from execution.hub.exit_desk import ExitDesk
+from execution.hub.history import history_of
 from execution.hub.lockstep import LockstepLink
-from execution.hub.relay_link import RelayLink
+from execution.hub.relay_link import READY, RelayLink
 from execution.hub.rounds import Rounds
 from execution.hub.shard_desk import ShardDesk
+from execution.hub.software import SoftwareExits
 from execution.hub.trader import Trader
 from execution.hub.updates import UpdatesStream
 from execution.models import RunState
-from execution.services import lease, runs, trades
+from execution.services import lease, runs, trades, universe
 from signals import selectors as parameter_selectors
 from signals import services as parameter_services
 from signals.session import day_of
@@ -38,15 +45,14 @@ WAIT_S = 0.25
 UPSTREAM_AGAIN_S = 5.0
 PACED_AFTER_S = 2.0
 SAME_TIME_NS = 60_000_000_000
-INDEX_SYMBOLS = ("SPY", "QQQ", "IWM", "VIXY")
-ETF_WORDS = (" ETF", " TRUST, SERIES", "PROSHARES", "ISHARES", "SPDR")
 
 
 class Startup:
     """Runs the steps in order against one coordinator."""
 
-    def __init__(self, hub: Coordinator) -> None:
+    def __init__(self, hub: Coordinator, *, take_over: bool = False) -> None:
         self.hub = hub
+        self._take_over = take_over  # the operator said so: the living leader is fenced
         self._asked_upstream = float("-inf")
         self._attached_at = hub.mono()
         self.steps: tuple[tuple[str, Callable[[], str | None]], ...] = (
@@ -69,10 +75,12 @@ class Startup:
             Stopping, LeaseLost: as `Coordinator.pump`.
         """
         hub = self.hub
-        self._with_database(self._begin)
+        self._with_database(self.begin)
         if hub.run.state in (RunState.ENDED, RunState.FAILED):
             hub.state = hub.run.state
             return False
+        self._stand_by()
+        self._with_database(self._plan)
         for name, step in self.steps:
             self._until_done(name, step)
         hub.state = "running"
@@ -80,11 +88,26 @@ class Startup:
         hub.note("startup", "all steps hold: rounds begin", mode=hub.run.mode)
         return True
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Open the run."""
         self.hub.run = runs.open_run(self.hub.config.run_id)
-        if self.hub.run.state in (RunState.ENDED, RunState.FAILED):
-            return
+
+    def _plan(self) -> None:
         runs.plan_steps(self.hub.run, tuple(name for name, _ in self.steps))
+
+    def _stand_by(self) -> None:
+        """Wait until nobody else leads: until then no row is written and no task is taken."""
+        said = ""
+        while not self.hub.epoch:
+            try:
+                self.take_lease()
+            except (StepBlocked, DatabaseError) as exc:
+                if said != str(exc):
+                    said = str(exc)
+                    logger.warning("standing by", extra={"reason": said})
+                close_old_connections()
+                self.hub.pump(lambda: False, WAIT_S)
+        self.hub.leads(True)
 
     def _with_database(self, call: Callable[[], None]) -> None:
         """The database may come up after us."""
@@ -105,7 +128,7 @@ class Startup:
                 said = step()
             except (StepBlocked, BrokerError, DatabaseError) as exc:
                 waiting = isinstance(exc, StepBlocked) and exc.waiting
-                self._show_blocked(name, str(exc) or type(exc).__name__)
+                self._show_held(name, str(exc) or type(exc).__name__, waiting=waiting)
                 pause = WAIT_S if waiting else BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
                 self._look_after_positions()
@@ -141,21 +164,26 @@ class Startup:
             hub.clock.follow_host()
         return hub.clock.known
 
-    def _show_blocked(self, name: str, reason: str) -> None:
+    def _show_held(self, name: str, reason: str, *, waiting: bool) -> None:
+        """Say why a step is not done: it waits for its turn (normal), or something is wrong."""
+        state, level = ("running", "info") if waiting else ("blocked", "warning")
         try:
-            if runs.set_step(self.hub.run, name, "blocked", reason):
-                self.hub.note("startup", f"{name}: {reason}", level="warning")
+            if runs.set_step(self.hub.run, name, state, reason):
+                self.hub.note("startup", f"{name}: {reason}", level=level)
         except DatabaseError:
             close_old_connections()
 
     # --- 1, 2: the relay and its upstream --------------------------------------------------------
     def take_lease(self) -> str:
         hub = self.hub
+        if hub.epoch:
+            return f"epoch {hub.epoch}"
         try:
-            hub.epoch = lease.take(hub.holder)
+            hub.epoch = lease.take(hub.holder, force=self._take_over)
         except LeaseLost as exc:
             raise StepBlocked(str(exc), waiting=True) from exc
         hub.lease_at = hub.mono()
+        self._take_over = False  # once; whoever takes it from us later means it
         return f"epoch {hub.epoch}"
 
     def reach_relay(self) -> str:
@@ -165,11 +193,13 @@ class Startup:
                 url=config.relay_url,
                 key=config.relay_key,
                 secret=config.relay_secret,
+                ca_file=config.relay_ca_file,
                 post=hub.inbox.post,
+                news=bool(config.data_url),  # a venue on this machine has none
             )
             hub.relay.start()
         state, reason = hub.relay_state
-        if state not in READY_RELAY:
+        if state not in READY:
             raise StepBlocked(reason or state or "connecting to the relay", waiting=True)
         return config.relay_url
 
@@ -210,7 +240,15 @@ class Startup:
             mode=hub.run.mode if hub.run.mode in ("shadow", "live") else "paper",
         )
         self._build()
-        return f"{account.number}, {account.cash} USD"
+        self._forbid_shorting()
+        return f"{account.number}, ${account.cash:,.2f}"
+
+    def _forbid_shorting(self) -> None:
+        """No race of two exits may open a short; a broker that will not say so is worth a word."""
+        try:
+            self.hub.broker.forbid_shorting()
+        except BrokerError as exc:
+            self.hub.note("startup", f"shorting is not switched off: {exc}", level="warning")
 
     def _parameters(self) -> tuple[int, dict[str, Any]]:
         """Return the set that counts; the defaults become version 1, so that orders can name it."""
@@ -225,6 +263,8 @@ class Startup:
     def _allow(self, status: str, mode: str) -> None:
         if status != "ACTIVE":
             raise StepBlocked(f"the account is {status}")
+        if mode == "live" and self.hub.upstream.get("feed") == "iex":
+            raise StepBlocked("live needs the sip feed: thresholds on volume mean nothing on iex")
         account_mode = self.hub.config.account_mode(mode)
         if account_mode == "live_not_allowed":
             raise StepBlocked("these are live keys and live trading is not switched on in words")
@@ -254,7 +294,15 @@ class Startup:
         )
         hub.trader = Trader(desk=hub.desk, mono=hub.mono)
         hub.agreement = Agreement(trader=hub.trader, mono=hub.mono, at_once=lambda: hub.in_lockstep)
-        hub.exit_desk = ExitDesk(trader=hub.trader)
+        hub.agreement.busy_s = lambda: float(hub.rounds.parameters["reconcile_interval_s"])
+        hub.agreement.shelter = lambda: orphans.shelter(hub.desk, hub.rounds.parameters)
+        hub.software = SoftwareExits(trader=hub.trader)
+        hub.exit_desk = ExitDesk(
+            trader=hub.trader,
+            epoch_of=hub.epoch_of,
+            quote_of=hub.quote_of,
+            marks=hub.software.marks,
+        )
         values = hub.run.parameters[str(hub.run.parameters_version)]
         hub.rounds = Rounds(
             desk=hub.desk,
@@ -262,17 +310,20 @@ class Startup:
             params_version=hub.run.parameters_version,
             kill_level=lambda: hub.switches.kill,
             vitals=hub.vitals,
+            futures_source=hub.config.futures_source,
         )
         hub.day_end = DayEnd(trader=hub.trader, parameters=lambda: hub.rounds.parameters)
         hub.shard_desk = ShardDesk(
             run=hub.run,
             send=hub.send,
-            beats=hub.beats,
             mono=hub.mono,
+            fence=hub.fence,
+            speed=hub.config.speed,
             record_dir=hub.config.record_dir or None,
             parameters=values,
             params_version=hub.run.parameters_version,
         )
+        hub.allotment = Allotment(hub, load=lambda: hub.measured(hub.run.pk))
         hub.rounds.restore()
 
     def listen_to_updates(self) -> None:
@@ -329,32 +380,59 @@ class Startup:
 
     # --- 4, 5: who watches what ------------------------------------------------------------------
     def read_universe(self) -> str:
+        """Make the day's universe once; after a restart it is the one that was frozen."""
         hub = self.hub
         if not hub.run.universe:
-            values = hub.rounds.parameters
-            chosen = sorted(
-                asset.symbol
-                for asset in hub.broker.assets()
-                if wanted(asset, with_etfs=bool(values["universe_include_etfs"]))
-            )
-            if not chosen:
-                raise StepBlocked("the broker lists no tradable asset")
-            runs.update_run(hub.run, universe=chosen)
-        return f"{len(hub.run.universe)} symbols"
+            listings = self._listings()
+            if not any(one.included for one in listings):
+                raise StepBlocked("the broker lists no asset that may be entered")
+            universe.freeze_universe(hub.run, listings)
+        hub.rounds.known = universe.Known(hub.run)
+        known = len(hub.rounds.known.volume_curve)
+        return f"{len(hub.run.universe)} symbols, usual volume by the time of day known of {known}"
+
+    def _listings(self) -> list[Listing]:
+        hub = self.hub
+        assets = {asset.symbol: asset for asset in hub.broker.assets()}
+        values = hub.rounds.parameters
+        worth = sorted(a.symbol for a in assets.values() if not excluded(a, values))
+        past, day = history_of(hub.config), runs.day_of(hub.run)
+        bars = past.bars(worth, day, self._breathe)
+        notes = self._notes()
+        found = [
+            listing(asset, bars.get(symbol, ()), notes.get(symbol, Note()), values)
+            for symbol, asset in sorted(assets.items())
+        ]
+        likely = sorted(found, key=lambda one: (-(one.dollar_volume_20d or 0), one.symbol))
+        curves = past.curves([one.symbol for one in likely if one.included], day, self._breathe)
+        return [replace(one, volume_curve=curves.get(one.symbol)) for one in found]
+
+    def _breathe(self) -> None:
+        self.hub.pump(lambda: False, 0)
+
+    def _notes(self) -> dict[str, Note]:
+        path = self.hub.config.symbol_notes
+        if not path:
+            return {}
+        try:
+            return read_notes(Path(path).read_text())
+        except (OSError, ValueError) as exc:
+            raise StepBlocked(f"TRADEPLANE_SYMBOLS: {exc}") from exc
 
     def assign_shards(self) -> str:
         """Give letters to the shards that live; after a restart, to the ones that had them."""
-        hub, desk = self.hub, self.hub.shard_desk
-        if not hub.run.assignments:
-            alive = sorted(hub.beats())
-            if len(alive) < hub.config.shards:
-                raise StepBlocked(
-                    f"{len(alive)} of {hub.config.shards} shards answer", waiting=True
-                )
-            desk.choose(alive)
+        hub, desk, allotment = self.hub, self.hub.shard_desk, self.hub.allotment
+        allotment.look()
+        if not desk.grants:
+            living = allotment.living
+            wanted = max(1, hub.config.shards - len(allotment.drained))
+            if len(living) < wanted:
+                raise StepBlocked(f"{len(living)} of {wanted} shards answer", waiting=True)
+            allotment.begin()
         desk.assign_where_owed()
-        hub.barrier.shards = desk.shards
-        if desk.waiting_for:
+        allotment.expect()
+        hub.intake.keep_only(set(desk.grants))
+        if desk.unready:
             waiting = ", ".join(map(str, desk.waiting_for))
             raise StepBlocked(f"waiting for shards {waiting}", waiting=True)
         return f"{len(desk.shards)} shards"
@@ -367,16 +445,3 @@ class Startup:
         if hub.rounds.last_k is not None:
             stop = hub.stop.n if hub.stop is not None and hub.stop.n >= 0 else None
             hub.shard_desk.ask_again(hub.rounds.last_k + 1, stop, sorted(hub.shard_desk.shards))
-
-
-READY_RELAY = ("open", "subscribed")
-
-
-def wanted(asset: BrokerAsset, *, with_etfs: bool) -> bool:
-    """May we enter this asset at all? Thresholds on price and volume are gates, not this."""
-    if not asset.tradable or asset.status != "active" or "ipo" in asset.attributes:
-        return False
-    if with_etfs:
-        return True
-    name = asset.name.upper()
-    return asset.symbol not in INDEX_SYMBOLS and not any(word in name for word in ETF_WORDS)

@@ -35,8 +35,8 @@ def _await_stop(hub: "Coordinator", stop: Stop) -> None:
     """Wait for every shard's acknowledgement and every trade update of the stop."""
     waited = False
     if stop.n == 0:  # nothing was sent before it: who is ready has nothing to do
-        for shard in hub.shard_desk.ready:
-            hub.barrier.shard_done(shard, 0)
+        for grant in hub.shard_desk.ready:
+            hub.barrier.done(grant, 0)
     while not hub.pump(lambda: hub.barrier.complete, LATE_S):
         waited = True
         hub.say_waiting(f"stop {stop.n}: waiting for {hub.barrier.missing()}")
@@ -50,8 +50,7 @@ def _await_stop(hub: "Coordinator", stop: Stop) -> None:
 
 def _ask_again(hub: "Coordinator", stop: Stop) -> None:
     """A message, a shard or the stream may be lost; each has its own way back."""
-    hub.shard_desk.look_after()
-    hub.shard_desk.assign_where_owed()
+    hub.allotment.look()
     missing = hub.barrier.shards_missing
     if missing:
         hub.shard_desk.ask_again((hub.rounds.last_k or 0) + 1, stop.n, missing)
@@ -80,6 +79,7 @@ def _work(hub: "Coordinator") -> int | None:
     hub.flow.until_settled()
     if hub.trader.busy or not hub.shard_desk.quiet:
         _tell_the_watchers(hub)
+    hub.allotment.look()  # after the rounds: letters that move now are told of from the next on
     return hub.flow.wake_ns()
 
 
@@ -87,5 +87,4 @@ def _tell_the_watchers(hub: "Coordinator") -> None:
     """Wait until every owner knows its positions; one that died first needs its letters again."""
     while not hub.pump(hub.shard_desk.watch, LATE_S):
         hub.say_waiting("waiting for shards to confirm what they watch")
-        hub.shard_desk.look_after()
-        hub.shard_desk.assign_where_owed()
+        hub.allotment.look()

@@ -9,13 +9,15 @@ from execution.services import runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from signals import selectors as parameter_selectors
+from signals import services as parameter_services
+from signals.errors import StaleParameters
 from signals.session import BUCKET_NS
 
 if TYPE_CHECKING:
     from execution.hub.coordinator import Coordinator
 
 LOOK_S = 2.0
-KILL_LOOK_S = 0.2
+KILL_LOOK_S = 0.1
 
 
 class Switches:
@@ -25,22 +27,34 @@ class Switches:
         self.hub = hub
         self.kill = "none"
         self._acted = "none"
+        self._said_bound = False
         self._looked = self._looked_at_kill = float("-inf")
         self._next: tuple[int, dict[str, Any], int] | None = None  # version, values, from k
 
+    def hurry(self) -> None:
+        """Look at the kill switch in the very next turn; safe from any thread."""
+        self._looked_at_kill = float("-inf")
+        self.hub.inbox.wake()
+
     def look(self) -> bool:
         """Read what may have changed; True when it was time for the slow look."""
+        self.heed_kill()
         now = self.hub.mono()
-        if now - self._looked_at_kill >= KILL_LOOK_S:
-            self._looked_at_kill = now
-            self.kill = selectors.kill_level()
-            if self.kill != self._acted:
-                self._act_on_kill()
         if now - self._looked < LOOK_S:
             return False
         self._looked = now
         self._look_at_parameters()
         return True
+
+    def heed_kill(self) -> None:
+        """Act on a kill switch that has changed."""
+        now = self.hub.mono()
+        if now - self._looked_at_kill < KILL_LOOK_S:
+            return
+        self._looked_at_kill = now
+        self.kill = selectors.kill_level()
+        if self.kill != self._acted:
+            self._act_on_kill()
 
     def _act_on_kill(self) -> None:
         """pause: no entries · cancel_entries: and none half open · flatten: and out of all."""
@@ -60,14 +74,42 @@ class Switches:
     def _look_at_parameters(self) -> None:
         """A new active set counts two buckets later, on hub and shards together."""
         hub = self.hub
+        self._let_expire()
+        known = (hub.rounds.params_version, self._next[0] if self._next else None)
+        if parameter_selectors.active_version() in known:
+            return
         version, values = parameter_selectors.active_parameters()
-        coming = self._next[0] if self._next else None
-        if version in (hub.rounds.params_version, coming):
+        if version in known or self._mode_is_bound(values):
             return
         from_k = (hub.rounds.last_k or hub.clock.now_ns() // BUCKET_NS) + 2
         self._next = (version, dict(values), from_k)
         hub.shard_desk.send_parameters(version, values, from_k)
         hub.note("startup", f"parameters version {version} counts from bucket {from_k}")
+
+    def _let_expire(self) -> None:
+        """A change that was meant for a while goes back by itself, by the market clock."""
+        hub = self.hub
+        if not hub.clock.known:
+            return
+        now_ns = hub.clock.now_ns()
+        try:
+            for said in parameter_services.expire_due(
+                now_ns=now_ns, active_from_k=now_ns // BUCKET_NS + 2
+            ):
+                hub.note("parameters", said)
+        except StaleParameters:
+            pass  # somebody saves at this moment: the next look finds it again
+
+    def _mode_is_bound(self, values: dict[str, Any]) -> bool:
+        """A trading mode does not change over an open position or order: not before it is flat."""
+        mode = str(values["alpaca_trading_mode"])
+        if mode == str(self.hub.rounds.parameters["alpaca_trading_mode"]):
+            return False
+        bound = bool(self.hub.trader.active_trades())
+        if bound and not self._said_bound:
+            self.hub.note("parameters", f"trading mode {mode} waits until flat", level="warning")
+        self._said_bound = bound
+        return bound
 
     def switch_parameters(self, k: int) -> None:
         """Let the coming set count when its first bucket closes."""

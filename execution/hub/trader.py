@@ -5,20 +5,24 @@ trade and its orders and takes the next step only.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from execution.brokers.port import BrokerError, TradeUpdate
-from execution.hub import exits, protect
+from execution.brokers.port import BrokerError, FillActivity, TradeUpdate
+from execution.hub import cover, exits, overnight, protect, waiting
 from execution.hub.desk import MS, SECOND, Desk
 from execution.hub.resolver import Resolver
 from execution.models import Order, Trade
-from execution.services import journal, moves, trades, venue_state
+from execution.services import cash, journal, moves, seen, trades, venue_state
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
+from execution.services.seen import Seen
+from signals.messages import Withdrawn
 
-CANCEL_LATE_NS = SECOND
+#: Ends of a candidacy that take an unfilled entry back, and the flag of what is filled already.
+TAKEN_BACK = {"halt": "", "revised": "born_from_canceled_print"}
 TASK_LOST_S = 25.0
+STREAM_LATE_NS = 2 * SECOND
 #: Passes over the trades in one settling; each pass takes at least one step somewhere.
 PASSES_MAX = 20
 THE_FILLS = 0  # in `unsettled`, where trades have their keys: the account's executions
@@ -35,29 +39,34 @@ class Trader:
     in_flight: dict[int, float] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)  # symbols with orders that are not ours
     busy: bool = True
+    seen: list[Seen] = field(default_factory=list)  # the busy trades as of the newest look
 
     # --- news -------------------------------------------------------------------------------------
-    def apply(self, update: TradeUpdate) -> None:
-        """Take one trade update into the books and rows."""
+    def apply(self, update: TradeUpdate) -> bool:
+        """Take one trade update into the books and rows; True when it brought an execution."""
         applied = venue_state.apply_update(self.desk.run, update)
         order = applied.order
         if order is None:
             if applied.new:
                 self._foreign(update)
-            return
+            return False
         self.busy = True
         self.desk.fills_missing |= applied.fills_missing
         if not applied.new:
-            return
-        if update.event in ("fill", "partial_fill"):
-            self.desk.note(
+            return False
+        filled = update.event in ("fill", "partial_fill")
+        if filled:
+            self.desk.note_trade(
+                order.trade,
                 "order",
-                f"{order.symbol}: {order.side} {update.quantity} at {update.price}"
-                f" ({order.purpose})",
+                f"{order.side} {update.quantity} at {update.price} ({order.purpose})",
                 order=order.client_order_id,
+                quantity=update.quantity,
+                price=str(update.price),
             )
         if order.purpose in ("tp", "sl", "o") and update.event in ("replaced", "rejected"):
             self._recheck(order)
+        return filled
 
     def _foreign(self, update: TradeUpdate) -> None:
         """An order we did not make: adopt nothing, pause entries in its symbol, tell people."""
@@ -67,8 +76,37 @@ class Trader:
                 "order",
                 f"{update.order.symbol}: an order that is not ours ({update.event})",
                 level="alarm",
+                symbol=update.order.symbol,
                 client_order_id=update.order.client_order_id,
             )
+
+    def withdraw(self, told: Iterable[Withdrawn]) -> bool:
+        """A candidacy ended that we have fired on: take back what is not filled, mark what is.
+
+        Halted, or built on a print that was canceled: no share more of it. What was bought keeps
+        its bracket. Returns: whether there was such a trade.
+        """
+        reasons = {w.candidate_id: w.reason for w in told if w.reason in TAKEN_BACK}
+        if not reasons:
+            return False
+        fired = Trade.objects.filter(run=self.desk.run, candidate_id__in=sorted(reasons))
+        living = list(fired.exclude(state__in=trades.ENDED).order_by("pk"))
+        for trade in living:
+            self._take_back(trade, reasons[trade.candidate_id])
+        return bool(living)
+
+    def _take_back(self, trade: Trade, reason: str) -> None:
+        for entry in trade.orders.filter(purpose="e", cancel_requested_ns__isnull=True):
+            now_ns = self.desk.now_ns()
+            journal.deny(entry, status=Status.DENIED, reason=f"withdrawn: {reason}", now_ns=now_ns)
+            if entry.status in moves.LIVE and entry.broker_id:
+                journal.cancel(entry, self.desk.broker, epoch=self.desk.epoch, now_ns=now_ns)
+            self.busy = True
+        flag = TAKEN_BACK[reason]
+        if flag and trade.filled_quantity and flag not in trade.flags:
+            trade.flags = [*trade.flags, flag]
+            Trade.objects.filter(pk=trade.pk).update(flags=trade.flags)
+            self.desk.note_trade(trade, "trade", flag.replace("_", " "), level="warning", flag=flag)
 
     def _recheck(self, order: Order) -> None:
         """A leg has changed: what we believe of the protection is looked up again."""
@@ -88,72 +126,110 @@ class Trader:
         return seen is not None and protect.covers(seen, trade.held)
 
     # --- settling ---------------------------------------------------------------------------------
+    def look(self) -> list[Seen]:
+        """Read the busy trades and their orders anew."""
+        self.seen = seen.read(self.desk.run)
+        self.busy = bool(self.seen)
+        return self.seen
+
     def settle(self) -> None:
         """Take every step that is due now; afterwards all that is left waits for news or time."""
         self.desk.unsettled.clear()
+        self.look()
         for _ in range(PASSES_MAX):
-            before = self._fingerprint()
-            asked = self.desk.fills_missing
-            if asked and not self.fetch_fills():
-                self.desk.unsettled.add(THE_FILLS)
-            active = list(trades.active(self.desk.run))
-            for trade in active:
-                self.advance(trade)
-            self.busy = bool(active)
+            before, asked = self._fingerprint(), self.desk.fills_missing
+            if asked:
+                if not self.fetch_fills():
+                    self.desk.unsettled.add(THE_FILLS)
+                self.look()
+            awake = [one for one in self.seen if not waiting.waits(self, one)]
+            for one in awake:
+                self.advance(one if one is awake[0] else self._again(one))
+            if awake:
+                self.look()
             if self._fingerprint() == before and (asked or not self.desk.fills_missing):
                 break
         if self.desk.fills_missing:  # asked, and not told: again, but not at once
             self.desk.unsettled.add(THE_FILLS)
 
     def _fingerprint(self) -> tuple[object, ...]:
-        rows = trades.active(self.desk.run)
-        fields = ("pk", "state", "exit_step", "filled_quantity", "exit_quantity", "version")
-        return tuple(rows.values_list(*fields))
+        return tuple(
+            (t.pk, t.state, t.exit_step, t.filled_quantity, t.exit_quantity, t.version)
+            for t in (one.trade for one in self.seen)
+        )
 
-    def advance(self, trade: Trade) -> None:
+    @staticmethod
+    def _again(one: Seen) -> Seen:
+        """Read a trade anew: the steps of another one took their time."""
+        trade = Trade.objects.get(pk=one.trade.pk)
+        return Seen(trade, list(trade.orders.order_by("pk")))
+
+    def advance(self, one: Seen) -> None:
         """Take the next step of one trade."""
-        entry = trade.orders.get(purpose="e")
-        self._unsent(trade, entry)
-        self._look_up(trade)
-        entry.refresh_from_db()
+        trade, entry = one.trade, one.entry
+        if self._unsent(trade, entry) or self._look_up(one):
+            entry.refresh_from_db()
+            trade.refresh_from_db()
+        if trade.held < 0 and entry.status in moves.TERMINAL:
+            self._buy_back(trade)
+            return
         if self.desk.fills_missing and entry.status in moves.TERMINAL and not trade.held:
             return  # it may have shares that we could not read of: it neither ends nor is flat
-        trade = trades.follow_entry(trade, self.desk.now_ns())
+        if trades.event_of_entry(trade, entry) is not None:
+            trade = trades.follow_entry(trade, self.desk.now_ns())
         if trade.state in trades.ENDED:
-            self.desk.note("trade", f"{trade.symbol}: slot {trade.slot} given back: {trade.state}")
+            text = f"slot {trade.slot} given back: {trade.state}"
+            self.desk.note_trade(trade, "trade", text, state=trade.state)
             return
-        entry.refresh_from_db()
         try:
             self._entry_ttl(entry)
             self._position(trade)
             trade.refresh_from_db()
-            if entry.status in moves.TERMINAL and trade.filled_quantity and trade.held <= 0:
+            entry.refresh_from_db()
+            held_once = trade.filled_quantity or trades.never_was(trade, entry)
+            if entry.status in moves.TERMINAL and held_once and trade.held == 0:
                 self._close(trade)
         except BrokerError as exc:
             self.desk.unsettled.add(trade.pk)
-            self.desk.note("order", f"{trade.symbol}: {exc}", level="warning")
+            self.desk.note_trade(trade, "order", str(exc), level="warning")
 
-    def _unsent(self, trade: Trade, entry: Order) -> None:
-        """An intent that is too old to be sent ends here (its task was lost, or we restarted)."""
-        if entry.status == Status.INTENT and self.desk.late_ns(trade.send_before_ns) > 0:
-            journal.deny(
-                entry, status=Status.EXPIRED_LOCAL, reason="too old", now_ns=self.desk.now_ns()
-            )
+    def _buy_back(self, trade: Trade) -> None:
+        try:
+            cover.buy_back(self.desk, trade)
+        except BrokerError as exc:
+            self.desk.unsettled.add(trade.pk)
+            self.desk.note_trade(trade, "exit", str(exc), level="alarm")
 
-    def _look_up(self, trade: Trade) -> None:
-        """Ask about orders without an answer; one that a task is sending now is left to it."""
-        unknown = (str(Status.UNKNOWN), str(Status.SENDING))
-        for order in trade.orders.filter(status__in=unknown).order_by("pk"):
-            if order.status == Status.SENDING and self._is_in_flight(order):
+    def _unsent(self, trade: Trade, entry: Order) -> bool:
+        """An intent that is too old to be sent ends here (its task was lost, or we restarted).
+
+        Returns: whether there was one, and its row is to be read again.
+        """
+        if entry.status != Status.INTENT or self.desk.late_ns(trade.send_before_ns) <= 0:
+            return False
+        journal.deny(
+            entry, status=Status.EXPIRED_LOCAL, reason="too old", now_ns=self.desk.now_ns()
+        )
+        return True
+
+    def _look_up(self, one: Seen) -> bool:
+        """Ask about orders without an answer; one that a task is sending now is left to it.
+
+        Returns: whether there was one, and the rows are to be read again.
+        """
+        lost = [order for order in one.orders if order.status in waiting.NO_ANSWER]
+        for order in lost:
+            if order.status == Status.SENDING and self.is_in_flight(order):
                 continue
             self.resolver.look(
                 order, self.desk.broker, mono_s=self.mono(), now_ns=self.desk.now_ns()
             )
             order.refresh_from_db()
-            if order.status in unknown:
-                self.desk.unsettled.add(trade.pk)
+            if order.status in waiting.NO_ANSWER:
+                self.desk.unsettled.add(order.trade_id)
+        return bool(lost)
 
-    def _is_in_flight(self, order: Order) -> bool:
+    def is_in_flight(self, order: Order) -> bool:
         since = self.in_flight.get(order.pk)
         return since is not None and self.mono() - since < TASK_LOST_S
 
@@ -165,7 +241,7 @@ class Trader:
         if entry.cancel_requested_ns is None:
             if entry.expires_ns is not None and now >= entry.expires_ns:
                 journal.cancel(entry, self.desk.broker, epoch=self.desk.epoch, now_ns=now)
-        elif now >= entry.cancel_requested_ns + CANCEL_LATE_NS + self.desk.slack_ns():
+        elif now >= waiting.entry_step_ns(self.desk, entry):
             seen = self.desk.broker.order(entry.broker_id)
             if seen is None:
                 return
@@ -178,9 +254,12 @@ class Trader:
     def _position(self, trade: Trade) -> None:
         if trade.held <= 0:
             return
-        if trade.state == T.OPEN_PROTECTED and not protect.covered_here(self.desk, trade):
+        safe = trade.state in (T.OPEN_PROTECTED, T.HELD_OVERNIGHT)
+        if safe and not protect.covered_here(self.desk, trade):
+            if trade.state == T.HELD_OVERNIGHT and self.take_in_activities():
+                trade.refresh_from_db()  # in new shares, when it was its split that took the legs
             trade = trades.note_unprotected(trade, self.desk.now_ns())
-            self.desk.note("trade", f"{trade.symbol}: protection is gone", level="alarm")
+            self.desk.note_trade(trade, "trade", "protection is gone", level="alarm")
         if trade.state == T.UNPROTECTED:
             why = protect.protect(self.desk, trade)
             if why is not None:
@@ -190,6 +269,8 @@ class Trader:
             exits.proceed(self.desk, trade)
         elif trade.state == T.OPEN_PROTECTED:
             exits.again(self.desk, trade)
+        elif trade.state == T.HELD_OVERNIGHT:
+            overnight.look_after(self.desk, trade)
 
     def _close(self, trade: Trade) -> None:
         """Free the slot when nothing of ours is live and the venue says flat — not before."""
@@ -217,9 +298,11 @@ class Trader:
         trade = trades.close(
             trade, reason=reason, now_ns=closed_ns, naked_ns=self._naked_until(trade, closed_ns)
         )
-        self.desk.note(
+        self.desk.note_trade(
+            trade,
             "trade",
-            f"{trade.symbol}: flat ({reason}), {trade.realized_pnl:+.2f} USD",
+            f"flat ({reason}), {trade.realized_pnl:+.2f} USD",
+            reason=reason,
             pnl=str(trade.realized_pnl),
         )
 
@@ -234,21 +317,55 @@ class Trader:
         """
         try:
             fills = self.desk.broker.fills(after_ns=self._fills_from())
+            fresh = venue_state.unheard(self.desk.run, fills)
+            done = [(fill, self._apply_fill(fill)) for fill in fresh]
         except BrokerError as exc:
             self.desk.fills_missing = True
             self.desk.note("reconcile", f"cannot read the fills: {exc}", level="warning")
             return False
         self.desk.fills_missing = False
-        for fill in fills:
-            applied = venue_state.apply_fill(self.desk.run, fill)
+        for fill, applied in done:
             if applied.new and applied.order is not None:
-                self.desk.note(
+                late = self.desk.now_ns() - fill.ts_ns - self.desk.slack_ns()
+                self.desk.stream_missed += late > STREAM_LATE_NS
+                self.desk.note_trade(
+                    applied.order.trade,
                     "reconcile",
-                    f"{fill.symbol}: booked a fill the stream did not bring",
+                    "booked a fill the stream did not bring",
                     level="warning",
                     execution=fill.execution_id,
                 )
         return True
+
+    def take_in_activities(self) -> int:
+        """Book what came or went without an order; returns how many entries are new."""
+        made = cash.take_in(self.desk.run, self.desk.broker, now_ns=self.desk.now_ns())
+        self.busy |= made > 0
+        return made
+
+    def _apply_fill(self, fill: FillActivity) -> venue_state.Applied:
+        """Book one execution; that of a stranger's order in a symbol that we hold, as ours.
+
+        The venue's own close-all makes such orders, and we may not have heard of them. An order of
+        our own whose answer was lost, or a leg's successor, is known by what the venue says of it.
+        """
+        applied = venue_state.apply_fill(self.desk.run, fill)
+        if applied.order is not None or not self._held_before(fill):
+            return applied
+        order = self.desk.broker.order(fill.order_id)
+        if order is None:
+            return applied
+        ours = venue_state.find(self.desk.run.pk, order)
+        if ours is None:
+            venue_state.adopt_external(self.desk.run, order, fill.ts_ns)
+        else:
+            venue_state.take_over(ours, order, now_ns=self.desk.now_ns())
+        return venue_state.apply_fill(self.desk.run, fill)
+
+    def _held_before(self, fill: FillActivity) -> bool:
+        """Did we have shares of its symbol, then or earlier in the run?"""
+        of_symbol = Trade.objects.filter(run=self.desk.run, symbol=fill.symbol)
+        return of_symbol.filter(opened_ns__lte=fill.ts_ns).exists()
 
     def _fills_from(self) -> int:
         """Return a time before the oldest execution that may be missing: the day's, or older."""
@@ -262,8 +379,7 @@ class Trader:
         if not self.busy:
             return None
         due = []
-        for trade in trades.active(self.desk.run):
-            entry = trade.orders.get(purpose="e")
+        for trade, entry in ((one.trade, one.entry) for one in self.seen):
             due.append(self._entry_wake(trade, entry))
             due.append(exits.wake_ns(trade))
             due.append(protect.wake_ns(trade, self.desk.now_ns()))
@@ -274,12 +390,13 @@ class Trader:
     def _entry_wake(self, trade: Trade, entry: Order) -> int | None:
         if entry.status == Status.INTENT:
             return trade.send_before_ns + self.desk.slack_ns() + 1
-        if entry.status not in moves.LIVE:
-            return None
+        if entry.status not in moves.LIVE or entry.broker_id is None:
+            return None  # ended, or its fate is being looked up on the process clock
         if entry.cancel_requested_ns is not None:
-            late_ns = entry.cancel_requested_ns + CANCEL_LATE_NS + self.desk.slack_ns()
+            late_ns = int(waiting.entry_step_ns(self.desk, entry))
             return max(late_ns, self.desk.now_ns() + 250 * MS)
         return entry.expires_ns
 
     def active_trades(self) -> list[Trade]:
-        return list(trades.active(self.desk.run))
+        """Return the busy trades as they are now."""
+        return [one.trade for one in self.look()]

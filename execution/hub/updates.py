@@ -15,6 +15,16 @@ logger = logging.getLogger(__name__)
 logging.getLogger("alpaca.trading.stream").setLevel(logging.CRITICAL)
 
 
+#: A socket whose other end is gone without a word is known to be dead after 6 s, not the SDK's 190.
+PINGS = {
+    "ping_interval": 3,
+    "ping_timeout": 3,
+    "open_timeout": 5,
+    "close_timeout": 1,
+    "max_queue": 1024,
+}
+
+
 class _Stream(TradingStream):
     """Tells when it listens and when it does not; the SDK keeps that to itself."""
 
@@ -40,7 +50,12 @@ class UpdatesStream:
     def __init__(self, *, url: str, key: str, secret: str, post: Callable[..., None]) -> None:
         self._post = post
         self._stream = _Stream(
-            key, secret, raw_data=True, url_override=url, notice=lambda s: post("stream", s)
+            key,
+            secret,
+            raw_data=True,
+            url_override=url,
+            websocket_params=dict(PINGS),
+            notice=lambda s: post("stream", s),
         )
         self._stream._reconnect_min_backoff = 0.25
         self._stream._reconnect_max_backoff = 5.0
@@ -57,6 +72,16 @@ class UpdatesStream:
         if self._loop is not None and self._task is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join(3)
+
+    def restart(self) -> None:
+        """Drop the connection and dial anew: it is open, but it did not bring what happened."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._drop)
+
+    def _drop(self) -> None:
+        socket = self._stream._ws
+        if socket is not None:
+            socket.fail_connection(1001, "silent")
 
     def _run(self) -> None:
         try:

@@ -16,7 +16,7 @@ def note(
 ) -> None:
     """Record a change of state.
 
-    Args: kind: a short fixed word (startup, order, trade, exit, round, reconcile, lease, kill);
+    Args: kind: a short fixed word (startup, order, trade, exit, round, reconcile, kill, health);
         level: info, warning or alarm; facts: JSON values, never a key or a token.
     """
     logger.log(LEVELS[level], text, extra={"kind": kind, **{f"f_{k}": v for k, v in facts.items()}})

@@ -57,6 +57,7 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
             status=_denied_as(denial),
             reason=f"{denial.code}: {denial.text}",
             now_ns=facts.now_ns,
+            denial=denial,
         )
         trades.follow_entry(order.trade, facts.now_ns)
         order.refresh_from_db()
@@ -125,6 +126,7 @@ def _denial(
         entries_last_minute=_sent_since(order, facts.now_ns - MINUTE_NS, entries_only=True),
         requests_last_minute=_sent_since(order, facts.now_ns - MINUTE_NS, entries_only=False),
         api_calls_left=facts.api_calls_left,
+        unsettled_usd=day.proceeds,
         usual_value=_usual_value(order),
     )
     return recheck(plan, context, parameters)

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from execution import selectors
 from execution.brokers.port import (
     Broker,
     BrokerOrder,
@@ -20,6 +21,9 @@ from execution.brokers.port import (
     OutcomeUnknown,
     Refused,
 )
+from execution.domain import bracket
+from execution.domain.limits import Denial
+from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
 from execution.services import lease, moves, venue_state
 from execution.services.moves import OrderEvent as E
@@ -54,13 +58,15 @@ def intend(
                 **fields,
             },
         )
+    reach("journal.after_intent")
     return order
 
 
 def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
     """Send an intended order once; for one that was sent already this is a no-op.
 
-    Two commits around the socket: the attempt before, its outcome after.
+    Two commits around the socket: the attempt before, its outcome after. The fence is asked once
+    more between the two: a hub that was paused there and replaced does not send.
 
     Raises:
         LeaseLost: another hub may write now; nothing was sent.
@@ -77,14 +83,35 @@ def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
     order.refresh_from_db()
     if not claimed:
         return order
-    return _settle(order, attempt, lambda: _post(order, broker), now_ns)
+    reach("journal.after_attempt")
+
+    def send() -> BrokerOrder:
+        _guard_send(order.purpose, epoch)
+        reach("journal.before_send")
+        answer = _post(order, broker)
+        reach("journal.after_answer")
+        return answer
+
+    return _settle(order, attempt, send, now_ns)
 
 
-def deny(order: Order, *, status: Status, reason: str, now_ns: int) -> bool:
-    """Close an intent that was never sent; False when it is no longer an intent."""
+def deny(
+    order: Order, *, status: Status, reason: str, now_ns: int, denial: Denial | None = None
+) -> bool:
+    """Close an intent that was never sent; False when it is no longer an intent.
+
+    Args: denial: the limit it broke, kept as figures beside the reason.
+    """
+    figures: dict[str, Any] = {}
+    if denial is not None:
+        figures = {
+            "denied_code": denial.code,
+            "denied_value": denial.value,
+            "denied_limit": denial.limit,
+        }
     return bool(
         Order.objects.filter(pk=order.pk, status=Status.INTENT).update(
-            status=status, reason=reason[:200], terminal_ns=now_ns
+            status=status, reason=reason[:200], terminal_ns=now_ns, **figures
         )
     )
 
@@ -93,7 +120,12 @@ def cancel(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> str:
     """Ask for a cancel and return the outcome; only the venue's event makes it canceled."""
     attempt = _attempt(order, "cancel", epoch, now_ns)
     Order.objects.filter(pk=order.pk).update(cancel_requested_ns=now_ns)
-    return _request(attempt, lambda: broker.cancel(str(order.broker_id)))[0]
+
+    def send() -> None:
+        _guard_send(order.purpose, epoch, takes_risk=False)
+        broker.cancel(str(order.broker_id))
+
+    return _request(attempt, send)[0]
 
 
 def replace(
@@ -107,9 +139,12 @@ def replace(
 ) -> str:
     """PATCH a working order and return the outcome; on success it answers to a new broker id."""
     attempt = _attempt(order, "replace", epoch, now_ns)
-    outcome, answer = _request(
-        attempt, lambda: broker.replace(str(order.broker_id), limit=limit, stop=stop)
-    )
+
+    def send() -> BrokerOrder:
+        _guard_send(order.purpose, epoch, takes_risk=False)
+        return broker.replace(str(order.broker_id), limit=limit, stop=stop)
+
+    outcome, answer = _request(attempt, send)
     if outcome == "confirmed":
         with transaction.atomic():
             locked = venue_state.locked(order)
@@ -133,6 +168,20 @@ def _may_write(purpose: str, epoch: int) -> None:
         lease.fence(epoch)
     else:
         lease.renew(epoch)
+
+
+def _guard_send(purpose: str, epoch: int, *, takes_risk: bool = True) -> None:
+    """The last look before a socket write; see `lease.may_send`.
+
+    Raises:
+        Refused: an entry whose lease is too short, or the kill switch was turned since the look at
+            the limits; it certainly never left.
+        LeaseLost: another hub may write now.
+    """
+    if purpose == "e" and takes_risk and (level := selectors.kill_level()) != "none":
+        raise Refused(f"not sent: the kill switch says {level}")
+    if not lease.may_send(epoch, left=lease.SEND_MARGIN) and purpose == "e" and takes_risk:
+        raise Refused("not sent: the lease is about to end")
 
 
 def _attempt(order: Order, kind: str, epoch: int, now_ns: int) -> OrderAttempt:
@@ -202,6 +251,7 @@ def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int
         venue_state.absorb_state(locked, answer, now_ns)
         locked.save()
         venue_state.adopt_legs(locked, answer, now_ns)
+    reach("journal.after_store")
 
 
 def _echo(order: Order, answer: BrokerOrder) -> None:
@@ -226,6 +276,9 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
         "symbol": order.symbol,
         "quantity": order.quantity,
     }
+    stop_limit = None
+    if order.stop_loss is not None:
+        stop_limit = bracket.stop_limit(order.stop_loss, order.trade.exit_parameters)
     if order.purpose == "e":
         return broker.submit_bracket(
             **common,
@@ -233,6 +286,7 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
             take_profit=_there(order.take_profit),
             stop_loss=_there(order.stop_loss),
             time_in_force=order.time_in_force,
+            stop_limit=stop_limit,
         )
     if order.purpose == "o":
         return broker.submit_oco(
@@ -240,7 +294,10 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
             take_profit=_there(order.take_profit),
             stop_loss=_there(order.stop_loss),
             time_in_force=order.time_in_force,
+            stop_limit=stop_limit,
         )
+    if order.purpose == "c":
+        return broker.submit_cover(**common)
     return broker.submit_sell(**common, limit=order.limit)
 
 

@@ -19,10 +19,12 @@ TTL = timedelta(seconds=10)
 RENEW_EVERY_S = 2.0
 
 
+#: What a request may take, and a little more: an entry leaves only when so much lease is left.
+SEND_MARGIN = timedelta(seconds=6)
+
+
 def _expiry() -> ExpressionWrapper:
-    return ExpressionWrapper(
-        Now() + Value(TTL, output_field=DurationField()), output_field=DateTimeField()
-    )
+    return _in(TTL)
 
 
 def take(holder: str, *, name: str = HUB, force: bool = False) -> int:
@@ -72,6 +74,30 @@ def fence(epoch: int, *, name: str = HUB) -> None:
     held = Lease.objects.filter(name=name, epoch=epoch, expires_at__gt=Now())
     if not held.update(epoch=F("epoch")):
         raise LeaseLost(f"epoch {epoch} may not write: the lease is over")
+
+
+def may_send(epoch: int, *, left: timedelta, name: str = HUB) -> bool:
+    """Ask once more, right before a socket write, whether the lease is ours for so long.
+
+    A hub may have been paused since its attempt was committed; meanwhile another took over and
+    declared that attempt dead.
+
+    Returns: False when the epoch is ours but too short a time is left of it.
+    Raises:
+        LeaseLost: another epoch has begun: nothing may be sent, nothing may be written.
+    """
+    ours = Lease.objects.filter(name=name, epoch=epoch)
+    if ours.filter(expires_at__gt=_in(left)).exists():
+        return True
+    if not ours.exists():
+        raise LeaseLost(f"epoch {epoch} is over: nothing was sent")
+    return False
+
+
+def _in(span: timedelta) -> ExpressionWrapper:
+    return ExpressionWrapper(
+        Now() + Value(span, output_field=DurationField()), output_field=DateTimeField()
+    )
 
 
 def _long_ago() -> ExpressionWrapper:

@@ -5,7 +5,9 @@ from typing import Any
 
 from django.db import transaction
 
+from execution import kill_file
 from execution.errors import SwitchMoved
+from execution.failpoints import reach
 from execution.models import KillSwitch, Run, RunState, StartupStep
 
 LEVELS = ("none", "pause", "cancel_entries", "flatten", "freeze")
@@ -59,11 +61,9 @@ def plan_steps(run: Run, names: tuple[str, ...]) -> None:
 def set_step(run: Run, name: str, state: str, reason: str = "") -> bool:
     """Record a step's state; False when it said the same before."""
     reason = reason[:REASON_MAX]
-    known = StartupStep.objects.filter(run=run, name=name)
-    if known.filter(state=state, reason=reason).exists():
-        return False
-    known.update(state=state, reason=reason, at=datetime.now(UTC))
-    return True
+    otherwise = StartupStep.objects.filter(run=run, name=name)
+    otherwise = otherwise.exclude(state=state, reason=reason)
+    return bool(otherwise.update(state=state, reason=reason, at=datetime.now(UTC)))
 
 
 def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
@@ -78,7 +78,21 @@ def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
         raise ValueError("turning the kill switch needs a reason")
     with transaction.atomic():
         _locked_switch()
-        return KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
+        row = KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
+    if level == "none":
+        kill_file.clear()
+    reach("kill.after_level")
+    return row
+
+
+def pause_entries(*, reason: str, actor: str) -> bool:
+    """Turn the switch to `pause` unless something stronger holds already; False when it did."""
+    with transaction.atomic():
+        newest = _locked_switch()
+        if newest is not None and newest.level != "none":
+            return False
+        set_kill_switch(level="pause", reason=reason, actor=actor)
+    return True
 
 
 def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch:
@@ -91,6 +105,7 @@ def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch
     with transaction.atomic():
         newest = _locked_switch()
         level = newest.level if newest is not None else "none"
+        level = kill_file.stronger(level, kill_file.read()["level"])
         if level != from_level or level == "none":
             raise SwitchMoved(f"the kill switch is at {level}, not at {from_level}")
         return set_kill_switch(level="none", reason=reason, actor=actor)

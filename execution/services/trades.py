@@ -10,11 +10,12 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from execution.domain import orders as domain
 from execution.domain.rounds import EntryPlan
 from execution.models import Order, Run, Trade
-from execution.services import moves
+from execution.services import moves, runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
 from execution.services.runs import day_of
+from signals.session import day_of as day_of_time
 
 #: What a trade keeps of the parameters it was born with.
 EXIT_PARAMETERS = (
@@ -24,6 +25,7 @@ EXIT_PARAMETERS = (
     "no_progress_r",
     "broker_exit_grace_ms",
     "exit_confirm_prints",
+    "include_odd_lots_in_price",
     "max_quote_age_ms",
     "protect_deadline_ms",
     "entry_ttl_ms",
@@ -35,18 +37,24 @@ EXIT_PARAMETERS = (
     "trailing_enabled",
     "trail_start_r",
     "trail_distance_r",
+    "stop_type",
+    "stop_slip_bps",
 )
 ENDED = tuple(str(state) for state in domain.TRADE_ENDED)
 LIVE = tuple(str(status) for status in moves.LIVE)
+HELD = (T.PARTIAL, T.UNPROTECTED, T.OPEN_PROTECTED, T.EXITING, T.HELD_OVERNIGHT)
+REFUSALS = (str(Status.REFUSED), str(Status.REJECTED))
+REFUSALS_MAX, REFUSALS_WITHIN_NS = 3, 600_000_000_000
 
 
 def active(run: Run) -> QuerySet[Trade]:
     """Return the trades whose slot is busy, in a fixed order.
 
-    So is one that had ended, when its entry was filled, or has appeared, at the venue after all.
+    So is one that had ended, when its entry was filled, or has appeared, at the venue after all,
+    or when it sold more than it had.
     """
     entry = Order.objects.filter(trade=OuterRef("pk"), purpose="e", status__in=LIVE)
-    late = Q(filled_quantity__gt=F("exit_quantity")) | Exists(entry)
+    late = ~Q(filled_quantity=F("exit_quantity")) | Exists(entry)
     return Trade.objects.filter(~Q(state__in=ENDED) | late, run=run).order_by("pk")
 
 
@@ -110,9 +118,13 @@ def _born_with(plan: EntryPlan, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _free_slot(run: Run) -> tuple[int, int]:
-    """Return the lowest slot of the day that is not used up, and the number of the next try."""
+    """Return the lowest slot of the day that is not used up, and the number of the next try.
+
+    One that was given back is used up after all when its entry was filled late.
+    """
     of_day = Trade.objects.filter(run=run, account_number=run.account_number, day=day_of(run))
-    used = set(of_day.filter(slot_key__isnull=False).values_list("slot", flat=True))
+    taken = Q(slot_key__isnull=False) | Q(filled_quantity__gt=0)
+    used = set(of_day.filter(taken).values_list("slot", flat=True))
     slot = next(n for n in range(1, len(used) + 2) if n not in used)
     return slot, of_day.filter(slot=slot).count() + 1
 
@@ -122,7 +134,7 @@ def follow_entry(trade: Trade, now_ns: int) -> Trade:
     """Bring a trade in line with its entry order; frees the slot of one that never filled."""
     trade = Trade.objects.select_for_update().get(pk=trade.pk)
     entry = trade.orders.get(purpose="e")
-    event = _event_of_entry(trade, entry)
+    event = event_of_entry(trade, entry)
     if event is None:
         return trade
     moves.move_trade(trade, event)
@@ -138,12 +150,39 @@ def follow_entry(trade: Trade, now_ns: int) -> Trade:
     if event == V.FILL:
         trade.filled_ns = trade.filled_ns or entry.terminal_ns or now_ns
     trade.save()
+    if event == V.REJECT:
+        _mind_refusals(trade.run, now_ns)
     return trade
 
 
-def _event_of_entry(trade: Trade, entry: Order) -> V | None:
+def _mind_refusals(run: Run, now_ns: int) -> None:
+    """Pause when the venue refuses again and again: what we send is wrong, not unlucky."""
+    refused = Order.objects.filter(
+        run=run,
+        purpose="e",
+        status__in=REFUSALS,
+        terminal_ns__gt=now_ns - REFUSALS_WITHIN_NS,
+    )
+    if refused.count() >= REFUSALS_MAX:
+        runs.pause_entries(
+            reason=f"{REFUSALS_MAX} entries were refused within 10 minutes", actor="hub"
+        )
+
+
+def never_was(trade: Trade, entry: Order) -> bool:
+    """Is an entry over whose shares were all taken back by the venue?"""
+    if entry.filled_quantity or entry.status not in moves.TERMINAL:
+        return False
+    return entry.status == Status.BUSTED or trade.state in HELD
+
+
+def event_of_entry(trade: Trade, entry: Order) -> V | None:
+    """Return what an entry's state says that its trade does not say yet."""
     state, status = T(trade.state), Status(entry.status)
     late = state in domain.TRADE_ENDED and trade.held > 0
+    if never_was(trade, entry):
+        # It closes when its orders are gone; unless what was bought back turns out too much.
+        return V.FILL if late else None
     if status in moves.TERMINAL:
         if entry.filled_quantity:
             fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL)
@@ -161,6 +200,12 @@ def _event_of_entry(trade: Trade, entry: Order) -> V | None:
     return None
 
 
+def ask_to_leave(run: Run, symbol: str, why: str) -> bool:
+    """Ask the hub to close the protected position in a symbol; False when there is none."""
+    rows = Trade.objects.filter(run=run, symbol=symbol, state=T.OPEN_PROTECTED, leave_why="")
+    return bool(rows.update(leave_why=why))
+
+
 def change(trade: Trade, event: V, **fields: Any) -> Trade:
     """Apply an event and set columns in one transaction; returns the fresh row."""
     with transaction.atomic():
@@ -173,10 +218,14 @@ def change(trade: Trade, event: V, **fields: Any) -> Trade:
 
 
 def note_protected(trade: Trade, now_ns: int, *, naked_ns: int) -> Trade:
-    """Live orders at the venue cover exactly the shares held: the naked time ends."""
+    """Live orders at the venue cover exactly the shares held: the naked time ends.
+
+    A position that slept sleeps on until a person has decided.
+    """
+    slept = trade.opened_ns is not None and day_of_time(trade.opened_ns) < day_of_time(now_ns)
     return change(
         trade,
-        V.PROTECT,
+        V.HOLD if slept and not trade.reviews.exists() else V.PROTECT,
         protected_ns=trade.protected_ns or now_ns,
         naked_ns=trade.naked_ns + naked_ns,
         naked_since_ns=None,

@@ -3,6 +3,7 @@
 Stored raw in the transaction of their effect; order, trade and books move together or not at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,16 @@ from django.db import transaction
 from accounts import services as books
 from accounts.models import Account
 from execution.brokers.port import BrokerOrder, FillActivity, TradeUpdate
+from execution.failpoints import reach
 from execution.models import BrokerEvent, BrokerRef, Order, Run, Trade
 from execution.services import moves
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
+from execution.services.moves import TradeEvent as V
+from execution.services.moves import TradeState as T
 from signals.session import day_of
+
+LEGS = ("tp", "sl", "o")
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,10 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
         if is_fill
         else f"{update.order.id}:{update.event}:{update.ts_ns}"
     )
+    if update.previous_id:
+        return _apply_taken_back(run, update, source)
     with transaction.atomic():
-        order = find(run.pk, update.order) or _adopt_external(run, update.order, update.ts_ns)
+        order = find(run.pk, update.order) or adopt_external(run, update.order, update.ts_ns)
         new = _first_time(
             run,
             key,
@@ -50,7 +58,9 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
         )
         if order is None or not new:
             return Applied(order, new)
+        reach("state.after_raw")
         order = locked(order)
+        _resize(order, update.order)
         if is_fill:
             _book(
                 order,
@@ -61,11 +71,30 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
             )
         missing = _follow(order, update, update.ts_ns)
         order.save()
+    reach("state.after_booking")
     return Applied(order, True, missing)
 
 
+def _apply_taken_back(run: Run, update: TradeUpdate, source: str) -> Applied:
+    """Read a bust or a correction of the stream as the activity that it is."""
+    if not (update.execution_id and update.quantity and update.price):
+        return Applied(find(run.pk, update.order), False, fills_missing=True)
+    activity = FillActivity(
+        execution_id=update.execution_id,
+        order_id=update.order.id,
+        symbol=update.order.symbol,
+        side=update.order.side,
+        quantity=update.quantity,
+        price=update.price,
+        ts_ns=update.ts_ns,
+        kind="correct" if update.event == "trade_correct" else "bust",
+        previous_id=update.previous_id,
+    )
+    return apply_fill(run, activity, source=source)
+
+
 def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applied:
-    """Book one execution that only the account's activities told us about."""
+    """Book one execution that the account's activities told us about, or take one back."""
     with transaction.atomic():
         order = _by_broker_id(run.pk, fill.order_id)
         raw = {
@@ -75,7 +104,12 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
             "side": fill.side.value,
             "qty": str(fill.quantity),
             "price": str(fill.price),
+            "kind": fill.kind,
+            "previous": fill.previous_id,
         }
+        taken = _take_back(run, order, fill, source, raw)
+        if fill.kind == "bust":
+            return Applied(order, taken)
         new = _first_time(
             run,
             f"fill:{fill.execution_id}",
@@ -97,6 +131,69 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
         )
         order.save()
     return Applied(order, True)
+
+
+def unheard(run: Run, fills: Sequence[FillActivity]) -> list[FillActivity]:
+    """Return the executions, in their order, that have not had all of their effect yet."""
+    keys = {key for fill in fills for key in _keys_of(fill)}
+    done = BrokerEvent.objects.filter(run=run, key__in=keys, order__isnull=False)
+    known = set(done.values_list("key", flat=True)) if keys else set()
+    return [fill for fill in fills if not known.issuperset(_keys_of(fill))]
+
+
+def _keys_of(fill: FillActivity) -> list[str]:
+    taken_back = [f"bust:{fill.previous_id}"] if fill.previous_id else []
+    return taken_back if fill.kind == "bust" else [*taken_back, f"fill:{fill.execution_id}"]
+
+
+def _take_back(
+    run: Run, order: Order | None, fill: FillActivity, source: str, raw: dict[str, Any]
+) -> bool:
+    """Undo the execution that a bust or a correction names; True when this did it.
+
+    One that we have not heard of yet will not be booked when its news come late.
+    """
+    if not fill.previous_id:
+        return False
+    told = {"source": source, "ts_ns": fill.ts_ns, "raw": raw}
+    if not _first_time(run, f"bust:{fill.previous_id}", order, event=fill.kind, **told):
+        return False
+    if order is None:
+        return False
+    if _first_time(run, f"fill:{fill.previous_id}", order, event="void", **told):
+        return True
+    _unbook(locked(order), fill.previous_id, fill)
+    return True
+
+
+def _unbook(order: Order, execution_id: str, fill: FillActivity) -> None:
+    """The exchange took an execution back: order, trade and ledger as if it never was."""
+    account = Account.objects.get(run_id=order.run_id, number=order.trade.account_number)
+    booked = account.fills.get(execution_id=execution_id)
+    quantity, value = abs(booked.quantity), abs(booked.quantity) * booked.price_usd
+    order.filled_quantity -= quantity
+    order.filled_value -= value
+    order.reason = f"execution {execution_id} was taken back"
+    moves.move(order, E.BUST, fill.ts_ns)
+    order.save()
+    trade = Trade.objects.get(pk=order.trade_id)
+    if order.side == "buy":
+        trade.filled_quantity -= quantity
+        trade.entry_value -= value
+    else:
+        trade.exit_quantity -= quantity
+        trade.exit_value -= value
+    if trade.state in (T.OPEN_PROTECTED, T.HELD_OVERNIGHT):
+        moves.move_trade(trade, V.UNPROTECT)  # the orders cover another number of shares now
+    trade.naked_since_ns = (trade.naked_since_ns or fill.ts_ns) if trade.held > 0 else None
+    trade.realized_pnl = trade.exit_value - trade.entry_value if trade.held == 0 else Decimal(0)
+    trade.save()
+    books.reverse(
+        account,
+        source_key=f"fill:{execution_id}",
+        reason=f"taken back by the venue ({fill.kind})",
+        ts_ns=fill.ts_ns,
+    )
 
 
 def _first_time(run: Run, key: str, order: Order | None, **facts: Any) -> bool:
@@ -135,9 +232,9 @@ def find(run_id: str, seen: BrokerOrder) -> Order | None:
     return Order.objects.filter(run_id=run_id, client_order_id=seen.client_order_id).first()
 
 
-def _adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
+def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     """Take in an order that somebody else made in a symbol we hold: its fills are our shares."""
-    trade = Trade.objects.filter(run=run, open_key__isnull=False, symbol=seen.symbol).first()
+    trade = _holder(run, seen)
     if trade is None:
         return None
     order = Order.objects.create(
@@ -160,6 +257,23 @@ def _adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     )
     claim_id(order, seen.id)
     return order
+
+
+def _holder(run: Run, seen: BrokerOrder) -> Trade | None:
+    """Return the trade whose shares a stranger's order trades, None when it is no business of ours.
+
+    The busy one of its symbol; else one that was busy when a market order was made, as the venue's
+    close-all makes them: an order of our own may have been filled before it.
+    """
+    busy = Trade.objects.filter(run=run, open_key__isnull=False, symbol=seen.symbol).first()
+    if busy is not None or seen.type != "market" or not seen.created_ns:
+        return busy
+    filled = Order.objects.filter(
+        run=run, symbol=seen.symbol, filled_quantity__gt=0, terminal_ns__gte=seen.created_ns
+    )
+    since = filled.filter(trade__opened_ns__lte=seen.created_ns).select_related("trade")
+    last = since.order_by("-terminal_ns").first()
+    return None if last is None else last.trade
 
 
 def _by_broker_id(run_id: str, broker_id: str) -> Order | None:
@@ -216,6 +330,11 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
         order.broker_id = seen.id
     event = moves.event_of(seen.status)
     missing = seen.filled_quantity > order.filled_quantity
+    if _resize(order, seen) and event == E.FILL and not missing:
+        moves.move(order, E.FILL, now_ns)  # all that was left of it had been booked as a part
+    if event == E.FILL and not missing and _taken_back_unheard(order, seen):
+        moves.move(order, E.FILL, now_ns)
+        moves.move(order, E.BUST, now_ns, reason="executions were taken back")
     if event in (E.FILL, E.PARTIAL_FILL):  # moved by `_book`; here it only says that it is known
         event = E.ACCEPT
     if event == E.ACCEPT and order.filled_quantity:
@@ -227,6 +346,23 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
     elif event is not None:
         moves.move(order, event, now_ns)
     return missing
+
+
+def _taken_back_unheard(order: Order, seen: BrokerOrder) -> bool:
+    """Is it over there with fewer shares than it filled? Then we never booked what was broken."""
+    return order.status in moves.LIVE and seen.filled_quantity < seen.quantity
+
+
+def _resize(order: Order, seen: BrokerOrder) -> bool:
+    """Take over a leg's smaller size: the venue cuts it when the other leg is partly filled.
+
+    A replacement that begins to count its fills anew says nothing of the whole.
+    """
+    same_count = seen.filled_quantity >= order.filled_quantity
+    if order.purpose not in LEGS or not same_count or not 0 < seen.quantity < order.quantity:
+        return False
+    order.quantity = seen.quantity
+    return True
 
 
 def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_ns: int) -> None:
@@ -243,11 +379,15 @@ def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_
         trade.filled_quantity += quantity
         trade.entry_value += value
         trade.opened_ns = trade.opened_ns or ts_ns
-        trade.naked_since_ns = trade.naked_since_ns or ts_ns
+        if trade.held > 0:  # and not when a short position was bought back
+            trade.naked_since_ns = trade.naked_since_ns or ts_ns
     else:
         trade.exit_quantity += quantity
         trade.exit_value += value
+    if trade.held == 0:
+        trade.realized_pnl = trade.exit_value - trade.entry_value
     trade.save()
+    reach("state.mid_booking")
     books.record_fill(
         Account.objects.get(run_id=order.run_id, number=trade.account_number),
         execution_id=execution_id,

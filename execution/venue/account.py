@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from execution.venue.books import Books
 from execution.venue.orders import Side
@@ -51,6 +52,26 @@ class Fill:
     ts_ns: int
     cumulative: int
     leaves: int
+    corrects: str = ""  # the execution that this one replaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bust:
+    """The exchange broke an execution: it never happened."""
+
+    execution_id: str
+    previous: Fill
+    ts_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """`before` shares of a symbol became `after`; a fraction of a share is left out."""
+
+    symbol: str
+    before: int
+    after: int
+    ts_ns: int
 
 
 @dataclass
@@ -65,7 +86,10 @@ class Account:
     cash: Decimal = field(init=False)
     realized: Decimal = Decimal(0)
     positions: dict[str, Position] = field(default_factory=dict)
-    fills: list[Fill] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)  # the standing ones
+    busts: list[Bust] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    activities: list[dict[str, Any]] = field(default_factory=list)  # dividends, fees, splits …
 
     def __post_init__(self) -> None:
         self.cash = self.initial_cash
@@ -84,6 +108,30 @@ class Account:
         if position.quantity == 0:
             del self.positions[fill.symbol]
         return position.quantity
+
+    def scale(self, split: Split) -> int:
+        """Split a position, which costs what it did; return the change, signed shares."""
+        position = self.positions.get(split.symbol)
+        if position is None:
+            return 0
+        whole = abs(position.quantity) * split.after // split.before
+        change = (whole if position.quantity > 0 else -whole) - position.quantity
+        position.quantity += change
+        if not position.quantity:
+            del self.positions[split.symbol]
+        return change
+
+    def take_back(self, fill: Fill) -> None:
+        """Undo an execution: the account is what the others make of it."""
+        told: list[Fill | Split] = [one for one in self.fills if one is not fill]
+        told += self.splits
+        self.cash, self.realized = self.initial_cash, Decimal(0)
+        self.positions, self.fills = {}, []
+        for one in sorted(told, key=lambda one: one.ts_ns):
+            if isinstance(one, Split):
+                self.scale(one)
+            else:
+                self.apply(one)
 
     def value(self, books: Books) -> tuple[Decimal, Decimal]:
         """Return long and short (negative) market value, USD."""

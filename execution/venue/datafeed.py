@@ -1,4 +1,4 @@
-"""`/v2/{iex,sip,test}`: the market-data side of the venue, one bounded outbox per client."""
+"""`/v2/{iex,sip,test}` and `/v1beta1/news`: the venue's data, one bounded outbox per client."""
 
 import asyncio
 import logging
@@ -9,9 +9,12 @@ import numpy as np
 
 from execution.venue.cursor import Piece
 from execution.venue.delivery import as_json, clock_frame, data_frames, joined
+from execution.venue.history import TradeHistory
 from execution.venue.options import Credentials
+from execution.venue.seats import Seats
 from execution.venue.sockets import Closed, Socket
 from relay.frames import TRADE
+from relay.news import NEWS_PATH, NewsRoute, news_in
 from relay.protocol import (
     CLOSE_SLOW,
     CloseConnection,
@@ -21,10 +24,12 @@ from relay.protocol import (
     Subscribed,
 )
 from relay.routing import Route
+from relay.symbols import CHANNELS, NEWS_CHANNELS
+from relay.wire import handshake_credentials
 
 logger = logging.getLogger(__name__)
 AUTH_TIMEOUT_S = 10.0
-MAX_CONNECTIONS = 64
+NEWS = ord("n")
 OUTBOX_BYTES = 8 << 20
 SEND_TIMEOUT_S = 5.0
 FLUSH_S = 1.0
@@ -91,6 +96,7 @@ class DataClient:
         self.protocol = protocol
         self.outbox = Outbox(socket, bounded=bounded)
         self.route = Route({})
+        self.news = NewsRoute(())
 
     async def flush(self) -> None:
         """Send what the conversation has to say."""
@@ -109,11 +115,15 @@ class DataClient:
 class DataFeed:
     """All data clients. `shown_ns` is the market clock a new client is told."""
 
-    def __init__(self, credentials: Credentials, *, bounded: bool) -> None:
+    def __init__(
+        self, credentials: Credentials, *, bounded: bool, seats: Seats | None = None
+    ) -> None:
+        self.history = TradeHistory()
         self._credentials = credentials
         self._bounded = bounded
+        self._seats = {"data": seats or Seats(), "news": Seats()}
         self._clients: set[DataClient] = set()
-        self._connections = 0
+        self._readers: set[DataClient] = set()  # of news
         self._changed = asyncio.Event()
         self._stop: int | None = None
         self._step: tuple[int, list[Piece]] | None = None  # lock-step: where it began, its data
@@ -134,6 +144,7 @@ class DataFeed:
         async with self._moving:
             passed = list(joined(pieces))
             self._step = None if stop is None else (from_ns, passed)
+            self.history.add(passed)
             await self._deliver(passed)
             if clock:
                 await self._tell(to_ns, stop)
@@ -147,6 +158,15 @@ class DataFeed:
                 for frame in data_frames(piece, mask):
                     await self._give(client, frame)
             self.prints_sent += int(np.count_nonzero(anyone & (piece.spans["kind"] == TRADE)))
+            if (news := piece.spans["kind"] == NEWS).any():
+                await self._deliver_news(piece, news)
+
+    async def _deliver_news(self, piece: Piece, mask: np.ndarray) -> None:
+        for frame in data_frames(piece, mask):
+            for body, symbols in news_in(frame):
+                for client in tuple(self._readers):
+                    if client.news.wants(symbols):
+                        await self._give(client, b"\x91" + body)
 
     async def _tell(self, ts_ns: int, stop: int | None) -> None:
         """Tell the clients that asked for it what time the market has reached."""
@@ -160,21 +180,25 @@ class DataFeed:
         """Hold one connection to its end."""
         await socket.accept()
         packed = socket.headers.get("content-type", "") == "application/msgpack"
+        news = NEWS_PATH in socket.path
         protocol = ServerProtocol(
             "msgpack" if packed else "json",
             self._authenticate,
-            extensions_offered=("prefix", "clock"),
+            extensions_offered=() if news else ("prefix", "clock"),
+            channels_offered=NEWS_CHANNELS if news else CHANNELS,
         )
         client = DataClient(socket, protocol, bounded=self._bounded)
-        self._connections += 1
+        seats, clean = self._seats["news" if news else "data"], False
         draining = asyncio.create_task(self._drain(client))
         try:
-            await self._converse(client)
-        except Closed:
-            pass
+            await self._converse(client, seats)
+            clean = True
+        except Closed as closed:
+            clean = closed.said_goodbye
         finally:
-            self._connections -= 1
+            seats.leave(client, clean=clean)
             self._clients.discard(client)
+            self._readers.discard(client)
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
 
@@ -195,17 +219,15 @@ class DataFeed:
         except (Closed, TimeoutError):
             pass
 
-    async def _converse(self, client: DataClient) -> None:
+    async def _converse(self, client: DataClient, seats: Seats) -> None:
         protocol = client.protocol
         await client.flush()
-        if self._connections > MAX_CONNECTIONS:
+        if not seats.take(client):
             await self._finish(client, protocol.refuse(406))
             return
-        headers = client.socket.headers
-        if "apca-api-key-id" in headers:
-            key, secret = headers["apca-api-key-id"], headers.get("apca-api-secret-key", "")
-            if await self._finish(client, protocol.authenticate_headers(key, secret)):
-                return
+        known = handshake_credentials(client.socket.headers.items())
+        if known is not None and await self._finish(client, protocol.authenticate_headers(*known)):
+            return
         deadline = asyncio.get_running_loop().time() + AUTH_TIMEOUT_S
         while True:
             try:
@@ -232,6 +254,9 @@ class DataFeed:
     async def _subscribed(self, client: DataClient, event: Subscribed) -> None:
         """Route for the client; one that is new to us is told the time, and the stop it missed."""
         client.route = Route(event.channels)
+        client.news = NewsRoute(event.channels.get("news", ()))
+        if client.news:
+            self._readers.add(client)
         if not client.route:
             self._clients.discard(client)
             return

@@ -5,18 +5,22 @@ Sans-I/O: every call brings its time, ids come from the seed, and events happen 
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from decimal import Decimal
 from enum import IntEnum
 
-from execution.venue import checks, holds, rejections
+from execution.venue import checks, holds, matching, mishaps, rejections
+from execution.venue.account import Fill
 from execution.venue.books import Books
+from execution.venue.faults import FaultPlan
 from execution.venue.floor import Floor
 from execution.venue.orders import Changes, Event, Group, OrderRequest, Side, Status, VenueOrder
 from signals.session import Session
 
 MS = 1_000_000
+HIDDEN_NS = 20_000 * MS  # how long a fault plan may hide an order from look-ups
 
 
 class Kind(IntEnum):
@@ -25,6 +29,15 @@ class Kind(IntEnum):
     CANCEL = 1
     REPLACE = 2
     SUBMIT = 3
+    MISHAP = 4
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """Something that a fault plan has in store: what it does when its time comes."""
+
+    symbol: str
+    act: Callable[[int], object]
 
 
 class VenueEngine(Floor):
@@ -40,13 +53,16 @@ class VenueEngine(Floor):
         latency_ns: int = 150 * MS,
         partial_rate: float = 0.0,
         books: Books | None = None,
+        faults: FaultPlan | None = None,
     ) -> None:
         super().__init__(cash=cash, seed=seed, partial_rate=partial_rate, books=books or Books())
         self.session = session
         self.symbols = frozenset(symbols)
         self.latency_ns = latency_ns
         self._by_client_id: dict[str, VenueOrder] = {}
-        self._requests: list[tuple[int, Kind, int, VenueOrder]] = []
+        self.faults = faults or FaultPlan()
+        self._requests: list[tuple[int, Kind, int, VenueOrder | Mishap]] = []
+        self._mishaps = 0
         self._parked: list[VenueOrder] = []  # came after the close: for the next session
         self._created = 0
 
@@ -58,9 +74,12 @@ class VenueEngine(Floor):
             raise rejections.not_found(f"order not found for {order_id[:64]}")
         return order
 
-    def order_by_client_id(self, client_order_id: str) -> VenueOrder:
-        """Return the order. Raises: Rejection (404): unknown."""
+    def order_by_client_id(self, client_order_id: str, now_ns: int | None = None) -> VenueOrder:
+        """Return the order. Raises: Rejection (404): unknown, or hidden by the fault plan."""
         order = self._by_client_id.get(client_order_id)
+        young = order is not None and now_ns is not None and now_ns - order.created_ns < HIDDEN_NS
+        if order is not None and young and now_ns is not None:
+            order = None if self.faults.venue("hidden", order.symbol, now_ns) else order
         if order is None:
             raise rejections.not_found(f"order not found for {client_order_id[:128]}")
         return order
@@ -155,7 +174,7 @@ class VenueEngine(Floor):
                 continue
             at, kind, _, order = heapq.heappop(self._requests)
             self._arrive(kind, order, at)
-            self._settle(order.symbol, at)
+            self.settle(order.symbol, at)
 
     def open_session(self, session: Session) -> None:
         """Begin another trading day: orders that came after the close are due at its open."""
@@ -311,8 +330,10 @@ class VenueEngine(Floor):
         heapq.heappush(self._requests, (at, kind, order.number, order))
 
     # --- events -----------------------------------------------------------------------------------
-    def _arrive(self, kind: Kind, order: VenueOrder, ts_ns: int) -> None:
-        if kind is Kind.CANCEL:
+    def _arrive(self, kind: Kind, order: VenueOrder | Mishap, ts_ns: int) -> None:
+        if isinstance(order, Mishap):
+            order.act(ts_ns)
+        elif kind is Kind.CANCEL:
             self._cancel_arrives(order, ts_ns)
         elif kind is Kind.REPLACE:
             self._replace_arrives(order, ts_ns)
@@ -333,6 +354,84 @@ class VenueEngine(Floor):
                 self._arm(leg)
         if order.is_open and order.time_in_force in ("ioc", "fok"):
             self._end(order, Event.CANCELED, ts_ns)
+
+    # --- what a fault plan has in store -----------------------------------------------------------
+    def later(self, ts_ns: int, symbol: str, act: Callable[[int], object]) -> None:
+        """Let something happen inside the venue at a time."""
+        self._mishaps += 1
+        entry = (ts_ns, Kind.MISHAP, self._mishaps, Mishap(symbol, act))
+        heapq.heappush(self._requests, entry)
+
+    def _end(self, order: VenueOrder, event: Event, ts_ns: int) -> None:
+        super()._end(order, event, ts_ns)
+        if event is Event.CANCELED and order.leaves:
+            self._race(order, "both_legs" if self._is_other_exit(order) else "late_fill", ts_ns)
+
+    def _race(self, order: VenueOrder, kind: str, ts_ns: int) -> None:
+        """A fill may have been under way when the order ended."""
+        rule = self.faults.venue(kind, order.symbol, ts_ns)
+        price = order.limit or order.stop or self.books.get(order.symbol).mark
+        if rule is not None and price is not None:
+            self.later(
+                ts_ns + rule.delay_ms * MS,
+                order.symbol,
+                lambda at: mishaps.fill_ended(self, order, order.leaves, price, at),
+            )
+
+    @staticmethod
+    def _is_other_exit(order: VenueOrder) -> bool:
+        group = order.group
+        return (
+            group is not None
+            and order in group.exits
+            and any(one.status is Status.FILLED for one in group.exits)
+        )
+
+    def _after_fill(self, fill: Fill, ts_ns: int) -> None:
+        rule = self.faults.venue("bust", fill.symbol, ts_ns)
+        if rule is not None:
+            self.later(
+                ts_ns + rule.delay_ms * MS, fill.symbol, lambda at: mishaps.bust(self, fill, at)
+            )
+            return
+        rule = self.faults.venue("correct", fill.symbol, ts_ns)
+        if rule is not None:
+            price = fill.price + Decimal(rule.ticks) / 100
+            self.later(
+                ts_ns + rule.delay_ms * MS,
+                fill.symbol,
+                lambda at: mishaps.bust(self, fill, at, price=price),
+            )
+        rule = self.faults.venue("halt", fill.symbol, ts_ns)
+        if rule is not None:
+            self.halted.add(fill.symbol)
+            until_ns = ts_ns + int(rule.seconds * 1000) * MS
+            self.later(until_ns, fill.symbol, lambda at: self._resume(fill.symbol, at))
+
+    def _resume(self, symbol: str, ts_ns: int) -> None:
+        """Trade again after a halt: what became marketable meanwhile fills now."""
+        self.halted.discard(symbol)
+        book = self.books.get(symbol)
+        for order in self._working(symbol):
+            if not order.waits_for_print:
+                self._try_fill(order, matching.price_now(order, book), ts_ns)
+
+    def _arm_exits(self, group: Group, ts_ns: int) -> None:
+        super()._arm_exits(group, ts_ns)
+        rule = self.faults.venue("lose_leg", group.parent.symbol, ts_ns)
+        if rule is not None:
+            self.later(
+                ts_ns + rule.delay_ms * MS,
+                group.parent.symbol,
+                lambda at: self._lose_exits(group, at),
+            )
+
+    def _lose_exits(self, group: Group, ts_ns: int) -> None:
+        self._cancel_rest(group, ts_ns)
+
+    def _split(self, order: VenueOrder, ts_ns: int) -> bool:
+        by_plan = self.faults.venue("partial", order.symbol, ts_ns) is not None
+        return by_plan or super()._split(order, ts_ns)
 
     def _cancel_arrives(self, order: VenueOrder, ts_ns: int) -> None:
         while order.replaced_by is not None:
@@ -376,5 +475,5 @@ class VenueEngine(Floor):
             if order.is_open:
                 self._end(order, Event.EXPIRED, ts_ns)
         for symbol in sorted({order.symbol for order in expiring}):
-            self._settle(symbol, ts_ns)
+            self.settle(symbol, ts_ns)
         return bool(expiring)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from execution.venue import holds, matching, wire
-from execution.venue.account import Account, Fill
+from execution.venue.account import Account, Bust, Fill
 from execution.venue.books import Book, Books, is_quote
 from execution.venue.orders import Event, Group, Status, VenueOrder
 
@@ -29,7 +29,9 @@ class Floor:
         self._open: dict[int, VenueOrder] = {}
         self._armed: dict[str, list[VenueOrder]] = {}
         self._updates: list[wire.JSON] = []
-        self._naked_since: dict[str, int] = {}
+        self.naked_since: dict[str, int] = {}
+        self._executions = 0
+        self.halted: set[str] = set()  # nothing trades in these
 
     @property
     def open_orders(self) -> list[VenueOrder]:
@@ -68,7 +70,7 @@ class Floor:
         for order in self._working(symbol):
             if not order.waits_for_print:
                 self._try_fill(order, matching.price_now(order, book), ts_ns)
-        self._settle(symbol, ts_ns)
+        self.settle(symbol, ts_ns)
 
     def on_trade(self, symbol: str, price: Decimal, size: int, eligible: bool, ts_ns: int) -> None:
         """Take one print; only price-eligible ones move orders."""
@@ -83,7 +85,7 @@ class Floor:
                     self._elect(order, book, ts_ns)
             elif not book.quoted:
                 self._try_fill(order, matching.price_within(order, price), ts_ns)
-        self._settle(symbol, ts_ns)
+        self.settle(symbol, ts_ns)
 
     # --- events -----------------------------------------------------------------------------------
     def _id(self, name: str) -> UUID:
@@ -118,21 +120,44 @@ class Floor:
         self._try_fill(order, matching.price_now(order, book), ts_ns)
 
     def _try_fill(self, order: VenueOrder, price: Decimal | None, ts_ns: int) -> None:
-        if price is None or not order.armed:
+        if price is None or not order.armed or order.symbol in self.halted:
             return
         quantity = order.leaves
-        may_split = self._partial_rate > 0 and quantity > 1 and order.time_in_force != "fok"
-        if may_split and self._random.random() < self._partial_rate:
+        may_split = quantity > 1 and order.time_in_force != "fok"
+        if may_split and self._split(order, ts_ns):
             quantity = self._random.randint(1, quantity - 1)
         self._fill(order, quantity, price, ts_ns)
 
+    def _split(self, order: VenueOrder, ts_ns: int) -> bool:
+        """Say whether this fill is partial."""
+        return self._partial_rate > 0 and self._random.random() < self._partial_rate
+
     def _fill(self, order: VenueOrder, quantity: int, price: Decimal, ts_ns: int) -> None:
+        fill, position = self.execute(order, quantity, price, ts_ns)
+        event = Event.PARTIAL_FILL if order.leaves else Event.FILL
+        order.apply(event, ts_ns)
+        self._retire(order)
+        self.say(event.value, order, ts_ns, fill=fill, position=position)
+        self._after_fill(fill, ts_ns)
+        if order.group is not None:
+            self._fill_in_group(order.group, order, quantity, ts_ns)
+
+    def _after_fill(self, fill: Fill, ts_ns: int) -> None:
+        """What may become of a fill later; nothing, here."""
+
+    def next_execution_id(self) -> str:
+        self._executions += 1
+        return str(self._id(f"fill/{self._executions}"))
+
+    def execute(
+        self, order: VenueOrder, quantity: int, price: Decimal, ts_ns: int, *, corrects: str = ""
+    ) -> tuple[Fill, int]:
+        """Move shares and money for one execution; return it and the position after it."""
         order.filled += quantity
         order.filled_value += quantity * price
-        number = len(self.account.fills) + 1
         fill = Fill(
-            number=number,
-            execution_id=str(self._id(f"fill/{number}")),
+            execution_id=self.next_execution_id(),
+            number=self._executions,
             order_id=order.id,
             symbol=order.symbol,
             side=order.side,
@@ -141,14 +166,9 @@ class Floor:
             ts_ns=ts_ns,
             cumulative=order.filled,
             leaves=order.leaves,
+            corrects=corrects,
         )
-        position = self.account.apply(fill)
-        event = Event.PARTIAL_FILL if order.leaves else Event.FILL
-        order.apply(event, ts_ns)
-        self._retire(order)
-        self._emit(event, order, ts_ns, fill=fill, position=position)
-        if order.group is not None:
-            self._fill_in_group(order.group, order, quantity, ts_ns)
+        return fill, self.account.apply(fill)
 
     def _fill_in_group(self, group: Group, order: VenueOrder, quantity: int, ts_ns: int) -> None:
         if order is group.entry:
@@ -184,6 +204,12 @@ class Floor:
         self._retire(order)
         self._emit(event, order, ts_ns)
 
+    def end_orders(self, symbol: str, ts_ns: int) -> None:
+        """End every open order of a symbol, as a venue does when its shares become others."""
+        for order in self.open_orders:
+            if order.symbol == symbol and order.is_open:
+                self._end(order, Event.CANCELED, ts_ns)
+
     def _retire(self, order: VenueOrder) -> None:
         """Forget an ended order everywhere but in the books."""
         if order.is_open:
@@ -195,19 +221,24 @@ class Floor:
             if not working:
                 del self._armed[order.symbol]
 
-    def _emit(
+    def _emit(self, event: Event, order: VenueOrder, ts_ns: int) -> None:
+        self.say(event.value, order, ts_ns)
+
+    def say(
         self,
-        event: Event,
+        event: str,
         order: VenueOrder,
         ts_ns: int,
         *,
         fill: Fill | None = None,
+        bust: Bust | None = None,
         position: int = 0,
     ) -> None:
+        """Number one trade update and keep it for the stream."""
         self.updates_emitted += 1
         update: wire.JSON = {
             "sequence": self.updates_emitted,
-            "event": event.value,
+            "event": event,
             "timestamp": wire.rfc3339(ts_ns),
             "order": wire.order_json(order),
         }
@@ -218,25 +249,35 @@ class Floor:
                 "qty": str(fill.quantity),
                 "position_qty": str(position),
             }
+            if fill.corrects:
+                update["previous_execution_id"] = fill.corrects
+        if bust is not None:
+            update |= {
+                "execution_id": bust.execution_id,
+                "previous_execution_id": bust.previous.execution_id,
+                "price": wire.plain(bust.previous.price),
+                "qty": str(bust.previous.quantity),
+                "position_qty": str(position),
+            }
         self._updates.append(update)
 
-    def _settle(self, symbol: str, ts_ns: int) -> None:
+    def settle(self, symbol: str, ts_ns: int) -> None:
         """Note when a position loses or regains a live stop behind every share."""
         quantity = self.account.quantity(symbol)
         naked = quantity != 0 and holds.unprotected_shares(
             quantity, self._armed.get(symbol, ()), symbol
         )
-        since = self._naked_since.get(symbol)
+        since = self.naked_since.get(symbol)
         if naked and since is None:
-            self._naked_since[symbol] = ts_ns
+            self.naked_since[symbol] = ts_ns
         elif not naked and since is not None:
-            del self._naked_since[symbol]
+            del self.naked_since[symbol]
             if since != ts_ns:
                 self.unprotected.append((symbol, since, ts_ns))
 
     def truth(self) -> wire.JSON:
         """Return what really happened, for whoever checks the hub's books against it."""
-        naked = [*self.unprotected, *((s, at, None) for s, at in sorted(self._naked_since.items()))]
+        naked = [*self.unprotected, *((s, at, None) for s, at in sorted(self.naked_since.items()))]
         return {
             "account": self.account.number,
             "cash": wire.plain(self.account.cash),

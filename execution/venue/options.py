@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+from execution.venue.seats import CONNECTIONS_MAX
 from relay.tape import Block
 from signals.session import Session
 
@@ -60,3 +61,6 @@ class VenueOptions:
     cash: Decimal = Decimal(100_000)
     partial_rate: float = 0.0
     seed: str = "paper"
+    faults: Path | None = None  # a plan of what goes wrong
+    data_seats: int = CONNECTIONS_MAX  # market-data connections at one time; the venue's plans: 1
+    seat_linger_s: float = 0.0  # a session that died without a word keeps its seat so long

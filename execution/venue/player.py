@@ -151,7 +151,7 @@ class Player:
         pieces = self.replay.run_until(ts_ns)
         from_ns, self._shown_ns = self._shown_ns, ts_ns
         await self._feed.step(pieces, from_ns=from_ns, to_ns=ts_ns, clock=clock, stop=stop)
-        await self._updates.send(self.replay.engine.take_updates())
+        await self._updates.send(self.replay.engine.take_updates(), ts_ns)
 
     # --- free and paced ---------------------------------------------------------------------------
     async def _free_run(self) -> None:

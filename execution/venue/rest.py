@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from execution.venue import days, rejections, wire
+from execution.venue.account import Bust, Fill
 from execution.venue.engine import VenueEngine
 from execution.venue.options import Listing
 from execution.venue.orders import VenueOrder
@@ -36,6 +37,7 @@ class Request:
 class Answer:
     status: int
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 Handler = Callable[["TradingApi", Request, str], tuple[int, Any]]
@@ -101,12 +103,17 @@ class TradingApi:
         wanted = {kind} if kind else set((query.get("activity_types") or "FILL").split(","))
         after_ns = wire.parse_time_ns(query["after"]) if query.get("after") else None
         until_ns = wire.parse_time_ns(query["until"]) if query.get("until") else None
+        account = self.engine.account
+        told: list[Fill | Bust] = [*account.fills, *account.busts]
+        found = sorted(told, key=lambda one: one.ts_ns)
         rows = [
-            wire.activity_json(fill)
-            for fill in (self.engine.account.fills if "FILL" in wanted else ())
-            if (after_ns is None or fill.ts_ns > after_ns)
-            and (until_ns is None or fill.ts_ns < until_ns)
+            wire.bust_json(one) if isinstance(one, Bust) else wire.activity_json(one)
+            for one in (found if "FILL" in wanted else ())
+            if (after_ns is None or one.ts_ns > after_ns)
+            and (until_ns is None or one.ts_ns < until_ns)
         ]
+        if query.get("category") == "non_trade_activity":
+            rows = [dict(row) for row in account.activities]
         if query.get("direction", "desc") == "desc":
             rows.reverse()
         size = _bounded(query.get("page_size", ""), MAX_ACTIVITIES, MAX_ACTIVITIES)
@@ -172,7 +179,7 @@ class TradingApi:
 
     def order_by_client_id(self, request: Request, _: str) -> tuple[int, Any]:
         client_id = request.query.get("client_order_id", "")
-        return 200, wire.order_json(self.engine.order_by_client_id(client_id))
+        return 200, wire.order_json(self.engine.order_by_client_id(client_id, self.now_ns()))
 
     def replace(self, request: Request, order_id: str) -> tuple[int, Any]:
         changes = wire.parse_changes(wire.load(request.body))
@@ -236,6 +243,32 @@ class TradingApi:
             if wire.asset_id(symbol) == name:
                 return symbol
         raise rejections.not_found(otherwise)
+
+
+_PAGE = b"<html>the venue is not well</html>"
+
+
+def faulty(fault: str, api: TradingApi, request: Request) -> Answer | None:
+    """Return what comes back of a request that a fault has met; None: no answer at all.
+
+    Args: fault: a key of `faults.REQUEST_FAULTS`.
+    """
+    if fault == "http_429":
+        until_s = api.now_ns() // wire.SECOND_NS + 60
+        headers = ((b"x-ratelimit-reset", b"%d" % until_s), (b"retry-after", b"1"))
+        return Answer(429, b'{"code":42910000,"message":"too many requests."}', headers)
+    if fault == "not_found":
+        return Answer(404, b'{"code":40410000,"message":"order not found"}')
+    if fault in ("http_500", "http_503", "http_504"):
+        return Answer(int(fault[-3:]), _PAGE)
+    if fault == "lose_request":
+        return None
+    answer = api.answer(request)
+    if fault == "execute_then_504":
+        return Answer(504, _PAGE)
+    if fault == "bad_json":
+        return Answer(answer.status, answer.body[: len(answer.body) // 2])
+    return None  # done, and nobody hears of it
 
 
 def parse_request(method: str, path: str, query: bytes, body: bytes) -> Request:

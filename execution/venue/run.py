@@ -179,7 +179,11 @@ async def serve(
         TapeError, VenueError: the tape cannot be played to its end.
     """
     frames.warm()
-    venue = build(options)
+    try:
+        venue = build(options)
+    except Exception:
+        listener.close()
+        raise
     server = uvicorn.Server(_config(venue))
     playing = asyncio.create_task(venue.player.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,5 +1,6 @@
 """The venue as one plain ASGI application: REST, trade updates, market data, the lock-step desk."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable
@@ -9,15 +10,18 @@ from execution.venue import rest
 from execution.venue.cursor import TapeCursor
 from execution.venue.datafeed import DataFeed
 from execution.venue.engine import VenueEngine
+from execution.venue.faults import FaultPlan, FaultyStream
 from execution.venue.lockstep import LockstepDesk
 from execution.venue.options import VenueOptions
 from execution.venue.paced import PacedPlayer
 from execution.venue.player import Player
 from execution.venue.rejections import Rejection, unauthorized
 from execution.venue.replay import Replay, tape_books
+from execution.venue.seats import Seats
 from execution.venue.sockets import Receive, Scope, Send, Socket, read_body, respond
 from execution.venue.updates import UpdateStream
 from execution.venue.wire import MAX_BODY_BYTES
+from relay.news import NEWS_PATH
 from relay.tape import Block, TapeReader
 
 logger = logging.getLogger(__name__)
@@ -48,21 +52,38 @@ class Venue:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, MAX_BODY_BYTES)
+        answer: rest.Answer | None
         try:
             self._authorize(scope)
             request = rest.parse_request(
                 scope["method"], scope["path"], scope["query_string"], body
             )
-            if request.path == "/venue/status":
+            asked = (request.path, request.query)
+            history = self.feed.history.answer(*asked) if request.method == "GET" else None
+            if history is not None:
+                answer = rest.Answer(200, json.dumps(history, separators=(",", ":")).encode())
+            elif request.path == "/venue/status":
                 answer = rest.Answer(200, json.dumps(self.status()).encode())
             else:
-                answer = self.api.answer(request)
+                answer = await self._answer(request)
         except Rejection as refusal:
             answer = rest.Answer(refusal.status, json.dumps(refusal.body).encode())
         except Exception:  # a defect of ours must look like one of theirs: a 500 with a body
             logger.exception("request failed", extra={"path": scope["path"]})
             answer = rest.Answer(500, b'{"code":50010000,"message":"internal server error"}')
-        await respond(send, answer.status, answer.body, _LIMITS)
+        if answer is not None:
+            await respond(send, answer.status, answer.body, (*_LIMITS, *answer.headers))
+
+    async def _answer(self, request: rest.Request) -> rest.Answer | None:
+        """Return the answer, or what a fault makes of it; None: it never comes."""
+        plan = self.api.engine.faults
+        rule = plan.request(request.method, request.path, self.api.now_ns())
+        if rule is None:
+            return self.api.answer(request)
+        answer = rest.faulty(rule.do, self.api, request)
+        if answer is None:
+            await asyncio.sleep(rule.seconds)  # the client has left by then; its socket is cut
+        return answer
 
     def _authorize(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -77,7 +98,7 @@ class Venue:
             await self.updates.serve(socket)
         elif path == "/lockstep":
             await self.desk.serve(socket)
-        elif path in {f"/v2/{feed}" for feed in FEEDS}:
+        elif path in {NEWS_PATH, *(f"/v2/{feed}" for feed in FEEDS)}:
             await self.feed.serve(socket)
         else:
             await receive()
@@ -98,6 +119,7 @@ class Venue:
             "stops": player.costs.stops,
             "prints_sent": self.feed.prints_sent,
             "updates": self.api.engine.updates_emitted,
+            "faults": dict(self.api.engine.faults.injected),
             "truth": self.api.engine.truth(),
         }
 
@@ -115,6 +137,7 @@ def build(options: VenueOptions) -> Venue:
         TapeError: the tape is not readable.
     """
     cursor = TapeCursor(_blocks(options))
+    plan = FaultPlan.load(options.faults) if options.faults else FaultPlan()
     engine = VenueEngine(
         session=options.session,
         symbols=options.symbols,
@@ -123,9 +146,11 @@ def build(options: VenueOptions) -> Venue:
         latency_ns=options.latency_ns,
         partial_rate=options.partial_rate,
         books=tape_books(cursor),
+        faults=plan,
     )
-    feed = DataFeed(options.credentials, bounded=options.speed is not None)
-    updates = UpdateStream(options.credentials)
+    seats = Seats(options.data_seats, options.seat_linger_s)
+    feed = DataFeed(options.credentials, bounded=options.speed is not None, seats=seats)
+    updates = UpdateStream(options.credentials, FaultyStream(plan))
     desk = LockstepDesk(options.credentials, live_ns=options.live_ns)
     make = Player if options.speed is None else PacedPlayer
     player = make(options, Replay(cursor, engine, options.start_ns), feed, updates, desk)

@@ -7,10 +7,13 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Scope = MutableMapping[str, Any]
+ABNORMAL = (1005, 1006)  # what the server says of a connection that ended without a code
 
 
 class Closed(Exception):
-    """The other side is gone."""
+    """The other side is gone; `said_goodbye` when it closed as the protocol asks."""
+
+    said_goodbye = False
 
 
 class Socket:
@@ -35,7 +38,9 @@ class Socket:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             self.closed = True
-            raise Closed
+            closed = Closed()
+            closed.said_goodbye = message.get("code", 1006) not in ABNORMAL
+            raise closed
         text = message.get("text")
         data: bytes = message.get("bytes") or b""
         return text if text is not None else data

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from execution.venue.faults import FaultPlan, FaultyStream
 from execution.venue.options import Credentials
 from execution.venue.sockets import Closed, Socket
 
@@ -18,8 +19,9 @@ TRADE_UPDATES = "trade_updates"
 class UpdateStream:
     """The listeners of one account's trade updates."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, faulty: FaultyStream | None = None) -> None:
         self._credentials = credentials
+        self._faulty = faulty or FaultyStream(FaultPlan())
         self._listening: set[Socket] = set()
         self._connections = 0
 
@@ -43,8 +45,15 @@ class UpdateStream:
             self._connections -= 1
             self._listening.discard(socket)
 
-    async def send(self, updates: Iterable[dict[str, Any]]) -> None:
-        """Write the updates, in order, to everybody who listens."""
+    async def send(self, updates: Iterable[dict[str, Any]], now_ns: int = 0) -> None:
+        """Write the updates, in order, to everybody who listens — but for the plan's faults."""
+        sent, cut = self._faulty.pass_on(updates, now_ns)
+        await self._write(sent)
+        for socket in tuple(self._listening) if cut else ():
+            self._listening.discard(socket)
+            await socket.close(1012, "cut by the fault plan")
+
+    async def _write(self, updates: Iterable[dict[str, Any]]) -> None:
         for update in updates:
             message = _encode(TRADE_UPDATES, update)
             for socket in tuple(self._listening):

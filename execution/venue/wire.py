@@ -8,9 +8,10 @@ from typing import Any, cast
 from uuid import NAMESPACE_URL, uuid5
 
 from execution.venue import rejections
-from execution.venue.account import Account, Fill, Position, mark_of
+from execution.venue.account import Account, Bust, Fill, Position, mark_of
 from execution.venue.books import Books
 from execution.venue.orders import Changes, OrderRequest, Side, VenueOrder
+from signals.session import day_of
 
 JSON = dict[str, Any]
 SECOND_NS = 1_000_000_000
@@ -322,11 +323,40 @@ def asset_json(symbol: str, *, name: str, exchange: str, tradable: bool) -> JSON
     }
 
 
-def activity_json(fill: Fill) -> JSON:
-    seconds, fraction = divmod(fill.ts_ns, SECOND_NS)
+def _activity_id(ts_ns: int, execution_id: str) -> str:
+    seconds, fraction = divmod(ts_ns, SECOND_NS)
     stamp = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d%H%M%S}{fraction // 1_000_000:03d}"
+    return f"{stamp}::{execution_id}"
+
+
+def bust_json(bust: Bust) -> JSON:
+    """Return the activity of a broken execution; `previous_id` names what it broke."""
+    return activity_json(bust.previous) | {
+        "id": _activity_id(bust.ts_ns, bust.execution_id),
+        "transaction_time": rfc3339(bust.ts_ns),
+        "type": "trade_bust",
+        "previous_id": bust.previous.execution_id,
+    }
+
+
+def split_json(symbol: str, change: int, ts_ns: int, name: str) -> JSON:
+    """Return the activity of shares that came (or went) by a split, on the New York day."""
     return {
-        "id": f"{stamp}::{fill.execution_id}",
+        "id": _activity_id(ts_ns, name),
+        "activity_type": "SPLIT",
+        "date": day_of(ts_ns).isoformat(),
+        "net_amount": "0",
+        "description": "",
+        "symbol": symbol,
+        "qty": str(change),
+        "per_share_amount": "0",
+    }
+
+
+def activity_json(fill: Fill) -> JSON:
+    correction = {"type": "trade_correct", "previous_id": fill.corrects} if fill.corrects else {}
+    return {
+        "id": _activity_id(fill.ts_ns, fill.execution_id),
         "activity_type": "FILL",
         "transaction_time": rfc3339(fill.ts_ns),
         "type": "fill" if fill.leaves == 0 else "partial_fill",
@@ -338,4 +368,4 @@ def activity_json(fill: Fill) -> JSON:
         "cum_qty": str(fill.cumulative),
         "order_id": fill.order_id,
         "order_status": "filled" if fill.leaves == 0 else "partially_filled",
-    }
+    } | correction

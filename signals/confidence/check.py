@@ -1,16 +1,16 @@
 """The common result of the four confidence checks (design: trigger 4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 Verdict = Literal["pass", "fail", "unknown"]
 Number = float | int | str | bool | None
 NEUTRAL_SCORE = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one check found.
 
     `score` is in [0, 1]. `value`, `op` and `limit` are the comparison that `reason` tells about;
@@ -22,8 +22,8 @@ class Check:
     score: float
     verdict: Verdict
     reason: str
-    inputs: dict[str, Number] = field(default_factory=dict)
-    thresholds: dict[str, Number] = field(default_factory=dict)
+    inputs: dict[str, Number] = {}
+    thresholds: dict[str, Number] = {}
     as_of_ns: int | None = None
     age_ms: float | None = None
     value: Number = None

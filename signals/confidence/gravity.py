@@ -15,6 +15,7 @@ from signals.messages import Gravity
 INDEX_WEIGHTS = {"SPY": 0.5, "QQQ": 0.3, "IWM": 0.2}
 MIN_COVERAGE = 0.7
 MAX_INDEX_AGE_NS = 10_000_000_000
+_THRESHOLDS = ("market_gravity_min", "market_gravity_hard_z", "min_idiosyncratic_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,46 +67,69 @@ def residual_percent(burst: Burst) -> float | None:
     return burst.return_percent - burst.beta * burst.spy_percent
 
 
-def check_gravity(
+@dataclass(frozen=True, kw_only=True)
+class Tide:
+    """What the market does in one round: the same for each of its candidates."""
+
+    share: float | None
+    drift: float | None
+    coverage: float
+    index_as_of_ns: int | None
+    age_ns: int | None
+    missing: str
+    enabled: bool
+    thresholds: dict[str, Any]
+    unknown_score: float
+
+
+def tide_of(
     *,
     total: Gravity,
     coverage: float,
     index: Mapping[str, tuple[float, float]],
     index_as_of_ns: int | None,
     as_of_ns: int,
-    burst: Burst,
     parameters: Mapping[str, Any],
-) -> Check:
-    """Return the check; unknown without enough of the market or with an old index."""
+) -> Tide:
+    """Return the market's part of the check."""
     share, drift = breadth(total), drift_z(index)
     age_ns = None if index_as_of_ns is None else as_of_ns - index_as_of_ns
+    return Tide(
+        share=share,
+        drift=drift,
+        coverage=coverage,
+        index_as_of_ns=index_as_of_ns,
+        age_ns=age_ns,
+        missing=_missing(share, drift, coverage, age_ns),
+        enabled=bool(parameters["use_market_gravity"]),
+        thresholds={name: parameters[name] for name in _THRESHOLDS},
+        unknown_score=unknown_score(parameters["on_unknown_gravity"]),
+    )
+
+
+def check_gravity(tide: Tide, burst: Burst) -> Check:
+    """Return the check; unknown without enough of the market or with an old index."""
     residual = residual_percent(burst)
     frame: dict[str, Any] = {
         "name": "gravity",
-        "enabled": bool(parameters["use_market_gravity"]),
+        "enabled": tide.enabled,
         "inputs": {
-            "breadth": share,
-            "drift_z": drift,
-            "coverage": coverage,
+            "breadth": tide.share,
+            "drift_z": tide.drift,
+            "coverage": tide.coverage,
             "burst_percent": burst.return_percent,
             "residual_percent": residual,
         },
-        "thresholds": {
-            "market_gravity_min": parameters["market_gravity_min"],
-            "market_gravity_hard_z": parameters["market_gravity_hard_z"],
-            "min_idiosyncratic_share": parameters["min_idiosyncratic_share"],
-        },
-        "as_of_ns": index_as_of_ns,
-        "age_ms": None if age_ns is None else age_ns / 1e6,
+        "thresholds": tide.thresholds,
+        "as_of_ns": tide.index_as_of_ns,
+        "age_ms": None if tide.age_ns is None else tide.age_ns / 1e6,
     }
-    own = _index_in_disguise(burst, residual, parameters["min_idiosyncratic_share"])
-    missing = _missing(share, drift, coverage, age_ns)
+    own = _index_in_disguise(burst, residual, tide.thresholds["min_idiosyncratic_share"])
     if own is not None:
         return Check(**frame, score=0.0, verdict="fail", **own)
-    if missing or share is None or drift is None:
-        score = unknown_score(parameters["on_unknown_gravity"])
-        return Check(**frame, score=score, verdict="unknown", reason=missing)
-    return _judged(frame, gravity(share, pull(drift)), drift, parameters)
+    if tide.missing or tide.share is None or tide.drift is None:
+        return Check(**frame, score=tide.unknown_score, verdict="unknown", reason=tide.missing)
+    return _judged(frame, gravity(tide.share, pull(tide.drift)), tide.drift, tide.thresholds)
 
 
 def _missing(share: float | None, drift: float | None, coverage: float, age: int | None) -> str:
@@ -141,9 +165,9 @@ def _index_in_disguise(burst: Burst, residual: float | None, share: float) -> di
 
 
 def _judged(
-    frame: dict[str, Any], value: float, drift: float, parameters: Mapping[str, Any]
+    frame: dict[str, Any], value: float, drift: float, thresholds: Mapping[str, Any]
 ) -> Check:
-    least, hard = parameters["market_gravity_min"], parameters["market_gravity_hard_z"]
+    least, hard = thresholds["market_gravity_min"], thresholds["market_gravity_hard_z"]
     if drift <= hard:
         return Check(
             **frame,

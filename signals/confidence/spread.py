@@ -57,13 +57,10 @@ def check_spread(
         "name": "spread",
         "enabled": bool(parameters["use_spread_liquidity"]),
         "thresholds": {
-            name: parameters[name]
-            for name in (
-                "max_spread_bps",
-                "max_cost_to_target",
-                "min_depth_multiple",
-                "max_quote_age_ms",
-            )
+            "max_spread_bps": parameters["max_spread_bps"],
+            "max_cost_to_target": parameters["max_cost_to_target"],
+            "min_depth_multiple": parameters["min_depth_multiple"],
+            "max_quote_age_ms": parameters["max_quote_age_ms"],
         },
         "as_of_ns": None if quote is None else quote.ts_ns,
         "age_ms": age_ms,
@@ -86,64 +83,55 @@ def check_spread(
         "depth": quote.ask_size / max(quantity, 1),
         "median_spread_bps_60s": quote.median_spread_bps_60s,
     }
-    return _judged(frame, quote, cost / take_profit_bps, quantity, parameters)
+    return _judged(frame, quote, spread, quantity, parameters)
 
 
 def _judged(
     frame: dict[str, Any],
     quote: Quote,
-    cost_to_target: float,
+    spread: float,
     quantity: int,
     parameters: Mapping[str, Any],
 ) -> Check:
-    spread, widest = spread_bps(quote.bid, quote.ask), parameters["max_spread_bps"]
-    dearest, deepest = parameters["max_cost_to_target"], parameters["min_depth_multiple"]
-    depth = quote.ask_size / max(quantity, 1)
+    widest, dearest = parameters["max_spread_bps"], parameters["max_cost_to_target"]
+    deepest = parameters["min_depth_multiple"]
+    cost_to_target, depth = frame["inputs"]["cost_to_target"], frame["inputs"]["depth"]
     score = (
         0.5 * (1 - sat(spread, 2, widest))
         + 0.3 * (1 - sat(cost_to_target, 0.02, 0.15))
         + 0.2 * sat(depth, 0.5, 3)
     )
-    comparisons: list[tuple[float, str, float, str]] = [
-        (spread, "<=", widest, f"Spread is {spread:.2f} bps; your limit is {widest:.2f} bps."),
-        (
-            cost_to_target,
-            "<=",
-            dearest,
-            f"A round trip costs {100 * cost_to_target:.1f} % of the target; "
-            f"your limit is {100 * dearest:.1f} %.",
-        ),
-        (
-            depth,
-            ">=",
-            deepest,
-            f"The ask shows {quote.ask_size} shares, you would buy {quantity}; your minimum is "
-            f"{deepest:g} times yours.",
-        ),
-    ]
     usual = quote.median_spread_bps_60s
-    if usual is not None and usual > 0:
+    widens = usual is not None and usual > 0 and not spread <= WIDENING * usual
+    # in this order; only the comparison that counts is worded
+    if spread <= widest and widens:
         text = f"Spread is {spread:.2f} bps; usual in the last minute is {usual:.2f} bps."
-        comparisons.insert(1, (spread, "<=", WIDENING * usual, text))
-    for value, op, limit, text in comparisons:
-        margin = limit - value if op == "<=" else value - limit
-        if not margin >= 0:
-            return _compared(frame, "fail", score, (value, op, limit, text), margin)
-    return _compared(frame, "pass", score, comparisons[0], widest - spread)
+        return _compared(frame, score, (spread, "<=", WIDENING * (usual or 0.0), text))
+    if spread <= widest and not cost_to_target <= dearest:
+        text = (
+            f"A round trip costs {100 * cost_to_target:.1f} % of the target; "
+            f"your limit is {100 * dearest:.1f} %."
+        )
+        return _compared(frame, score, (cost_to_target, "<=", dearest, text))
+    if spread <= widest and not depth >= deepest:
+        text = (
+            f"The ask shows {quote.ask_size} shares, you would buy {quantity}; your minimum is "
+            f"{deepest:g} times yours."
+        )
+        return _compared(frame, score, (depth, ">=", deepest, text))
+    text = f"Spread is {spread:.2f} bps; your limit is {widest:.2f} bps."
+    return _compared(frame, score, (spread, "<=", widest, text))
 
 
 def _compared(
-    frame: dict[str, Any],
-    verdict: Any,
-    score: float,
-    comparison: tuple[float, str, float, str],
-    margin: float,
+    frame: dict[str, Any], score: float, comparison: tuple[float, str, float, str]
 ) -> Check:
     value, op, limit, text = comparison
+    margin = limit - value if op == "<=" else value - limit
     return Check(
         **frame,
         score=score,
-        verdict=verdict,
+        verdict="pass" if margin >= 0 else "fail",
         reason=text,
         value=value,
         op=op,

@@ -85,26 +85,26 @@ def _judged(
     frame: dict[str, Any], stretch: float, slope: float, parameters: Mapping[str, Any]
 ) -> Check:
     most, least_slope = parameters["max_vwap_stretch_percent"], parameters["min_vwap_slope_bps"]
+    above = parameters["vwap_require_above"]
     side = "above" if stretch >= 0 else "below"
-    stands = f"Ask is {abs(stretch):.2f} % {side} VWAP"
-    comparisons = [(stretch, "<=", most, f"{stands}; your limit is {most:.2f} % above.")]
-    if parameters["vwap_require_above"]:
-        comparisons.append((stretch, ">=", 0.0, f"{stands}; you buy only above it."))
-    text = f"VWAP moved {slope:.2f} bps in 5 minutes; your minimum is {least_slope:.2f} bps."
-    comparisons.append((slope, ">=", least_slope, text))
-    failed = [
-        (value, op, limit, text)
-        for value, op, limit, text in comparisons
-        if not (value <= limit if op == "<=" else value >= limit)
-    ]
-    value, op, limit, text = failed[0] if failed else comparisons[0]
+    value, op, limit = stretch, "<=", most
+    # in this order; only the comparison that counts is worded
+    if stretch <= most and above and not stretch >= 0:
+        op, limit = ">=", 0.0
+        text = f"Ask is {abs(stretch):.2f} % {side} VWAP; you buy only above it."
+    elif stretch <= most and not slope >= least_slope:
+        value, op, limit = slope, ">=", least_slope
+        text = f"VWAP moved {slope:.2f} bps in 5 minutes; your minimum is {least_slope:.2f} bps."
+    else:
+        text = f"Ask is {abs(stretch):.2f} % {side} VWAP; your limit is {most:.2f} % above."
+    margin = limit - value if op == "<=" else value - limit
     return Check(
         **frame,
         score=stretch_score(stretch, most),
-        verdict="fail" if failed else "pass",
+        verdict="pass" if margin >= 0 else "fail",
         reason=text,
         value=value,
         op=op,
         limit=limit,
-        margin=limit - value if op == "<=" else value - limit,
+        margin=margin,
     )

@@ -78,7 +78,8 @@ ORDER = (
         "gtc keeps the protection alive overnight if all software dies.",
     ),
     _order.choice(
-        "stop_type", "stop", ("stop", "stop_limit"), "stop_limit may never fill after a gap."
+        "stop_type", "stop", ("stop", "stop_limit"),
+        "stop_limit sells at most stop_slip_bps below the stop: after a gap it may never fill.",
     ),
     _order.int(
         "protect_deadline_ms", 2000, 500, 10_000, "ms",

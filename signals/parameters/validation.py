@@ -49,6 +49,11 @@ def advice(values: Mapping[str, object]) -> list[str]:
             "max_concurrent_positions × max_notional_percent reaches max_total_exposure_percent: "
             "the exposure cap will bind"
         )
+    if p["stop_type"] != "stop":
+        found.append(
+            "stop_type stop_limit: after a gap through its limit (stop_slip_bps below the stop) "
+            "the broker sells nothing; then the hub sells by itself, while it lives"
+        )
     return found
 
 
@@ -142,6 +147,11 @@ def _bracket(p: Mapping[str, Any]) -> list[str]:
         errors.append(
             f"reward_risk × sl_max ({widest:g} %) must reach tp_min ({p['tp_min']:g} %), "
             "else the target is always clamped"
+        )
+    if p["stop_type"] == "stop_limit" and p["stop_slip_bps"] == 0:
+        errors.append(
+            "stop_slip_bps (0) must be above 0 when stop_type is stop_limit: so far below the stop "
+            "lies the limit"
         )
     if p["universe_min_price"] >= p["universe_max_price"]:
         errors.append(

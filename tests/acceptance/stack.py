@@ -2,8 +2,12 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,3 +92,44 @@ def paced(home: Path, tape: Path, speed: str, *arguments: str) -> Finished:
         home, "--tape", str(tape), "--profile", "quiet", "--speed", speed, "--until-end", "--json",
         *arguments,
     )  # fmt: skip
+
+
+def lab(home: Path, what: str, tape: Path, *arguments: str) -> Finished:
+    """Run the laboratory over a tape."""
+    command = [sys.executable, str(ROOT / "manage.py"), "lab", what, str(tape), "--json"]
+    done = subprocess.run(
+        [*command, *arguments], env=environment(home), cwd=ROOT, text=True, capture_output=True,
+        timeout=RUN_SECONDS_MAX, check=False,
+    )  # fmt: skip
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def rounds_done(home: Path) -> int:
+    path = home / "tradeplane.sqlite3"
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            return database.execute("select count(*) from execution_round").fetchone()[0]
+    except sqlite3.OperationalError:  # not migrated yet
+        return 0
+
+
+def child_pid(parent: int, *words: str) -> int:
+    """Return the id of the child process whose command line ends with these words."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            line = (stat.parent / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if int(fields[1]) == parent and all(word in line for word in words):
+            return int(stat.parent.name)
+    raise AssertionError(f"no child {words} of {parent}")
+
+
+def wait_until(fact: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.stack import replay
+from tests.acceptance.stack import lab, replay
 
 SYMBOLS = ("AIG", "BAC", "IBM", "SPY")
 DAYS = ("20131007", "20131008", "20131009")
@@ -66,3 +66,13 @@ def test_a_second_run_of_one_tape_gives_the_same_hashes(summaries, hours, tmp_pa
 
     assert again.code == 0, again.stderr[-3000:]
     assert again.summary["hashes"] == summaries[DAYS[0]]["hashes"]
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_the_laboratory_makes_the_same_decisions_and_trades(summaries, hours, day, tmp_path):
+    done = lab(tmp_path, "run", hours[day], "--profile", "quiet")
+
+    assert done.code == 0, done.stderr[-3000:]
+    assert done.summary["hashes"] == summaries[day]["hashes"]
+    assert done.summary["trades"] == summaries[day]["trades"]
+    assert done.summary["invariants"] == summaries[day]["invariants"]

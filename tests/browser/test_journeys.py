@@ -2,15 +2,23 @@
 
 import os
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import page_market
-from tests.browser.conftest import PHONE, Web, ready, sign_in, watched
+from tests.browser.conftest import Web
+from tests.browser.driving import DESK, PHONE, ready, sign_in, watched
+from tradeplane.api.app import api
 
-PATHS = ("/", "/symbol/NVTX/", "/parameters/", "/system/", "/log/", "/stop/")
+PATHS = (
+    "/", "/symbol/NVTX/", "/parameters/", "/parameters/1/1/", "/system/", "/log/", "/keys/",
+    "/help/", "/stop/",
+)  # fmt: skip
 #: Where pictures go when somebody wants to look at them.
 SHOTS = os.environ.get("TRADEPLANE_SHOTS", "")
 
@@ -48,7 +56,7 @@ def test_why_the_top_candidate_did_not_fire(page: Page) -> None:
     page.locator("#cand-body .row[data-key=NVTX] .sym").click()
     expect(page.locator(".big-why")).to_contain_text("Ask is 2.91 % above VWAP")
     expect(page.locator("details.grp[open]")).to_have_count(2)
-    expect(page.locator("#gates .gate.fail").first).to_contain_text("0.41 over")
+    expect(page.locator("#gates .gate.fail").first).to_contain_text("0.41\u202f% over")
     expect(page.get_by_role("table", name="Decision record").locator(".tr")).to_have_count(3)
     shoot(page, "symbol-dark")
 
@@ -76,8 +84,9 @@ def test_a_new_round_changes_the_table_without_a_reload(page: Page, web: Web) ->
     expect(page.locator("#headline")).to_contain_text("10:30:10 ET", timeout=10_000)
     assert page.evaluate("window.kept.isConnected")  # patched in place, nothing jumps
     web.python(
+        "from django.db.models import QuerySet\n"
         "from tests import page_market as m; from execution.models import Decision, Round\n"
-        "Decision.objects.filter(k=m.K + 1).delete(); Round.objects.filter(k=m.K + 1).delete()"
+        "QuerySet(Decision).filter(k=m.K + 1).delete(); Round.objects.filter(k=m.K + 1).delete()"
     )
 
 
@@ -110,6 +119,8 @@ def test_a_parameter_is_checked_while_typing_and_saved_with_a_reason(page: Page,
     expect(page.locator("[data-role='Shard 4']")).to_have_text("version 1")  # nobody has it yet
     page.get_by_role("link", name="Revert to").first.click()
     expect(page.locator("#diff-t")).to_have_text("1 change, not saved")
+    page.get_by_role("button", name="Save as a new version").click()
+    expect(page.locator(".hist li").first).to_contain_text("ao_accel_rate 1.2 → 1.5")
 
 
 def test_stop_with_the_kill_switch_and_go_on(page: Page, web: Web) -> None:
@@ -152,6 +163,67 @@ def test_read_the_log_and_acknowledge(page: Page) -> None:
     expect(page.locator(".log.long li .ack")).to_contain_text("✓ owner")
 
 
+def test_make_an_api_key_use_it_and_revoke_it(page: Page, web: Web, problems: list[str]) -> None:
+    page.get_by_label("Account").click()
+    page.get_by_role("link", name="API keys").click()
+    ready(page)
+    page.get_by_label("What will use it").fill("my notebook")
+    page.get_by_role("button", name="Make key").click()
+
+    expect(page.get_by_role("heading", name="Key “my notebook” is made")).to_be_visible()
+    token = page.locator("#token").input_value()
+    assert ask(f"{web.url}/api/status", token) == 200
+    shoot(page, "key-made")
+    page.goto(f"{web.url}/keys/")
+    expect(page.locator("body")).not_to_contain_text(token)  # shown once
+    page.get_by_role("button", name="Revoke my notebook").click()
+    expect(page.locator(".keylist")).to_contain_text("✕ revoked")
+    assert ask(f"{web.url}/api/status", token) == 401
+
+
+def test_the_documentation_of_the_interface_needs_nobody_else(page: Page, web: Web) -> None:
+    """Its scripts are ours, the policy holds (`problems`), and every route is listed."""
+    page.goto(f"{web.url}/api/docs")
+
+    routes = sum(len(methods) for methods in api.get_openapi_schema()["paths"].values())
+    expect(page.locator(".opblock")).to_have_count(routes)
+    page.locator(".opblock", has_text="/api/status").first.click()
+    expect(page.locator(".opblock.is-open")).to_contain_text("What is going on")
+
+
+def ask(url: str, token: str) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        return exc.code
+
+
+def test_words_are_explained_on_a_key_and_on_a_page(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_contain_text("stop dialog (opens only)")
+    expect(page.locator("#help")).to_contain_text("weighted by shares")
+    page.get_by_role("link", name="All words and gates").click()
+    ready(page)
+    for word in ("VWAP", "bps", "R", "σ (sigma)", "Accelerator (AC)", "LULD", "S10 Reach"):
+        expect(
+            page.locator("#main dt", has_text=re.compile(f"^{re.escape(word)}$"))
+        ).to_be_visible()
+
+
+def test_the_system_page_tells_steps_relay_and_time(page: Page, web: Web) -> None:
+    page.keyboard.press("4")
+    ready(page)
+    expect(page.locator(".steps li")).to_have_count(6)
+    expect(page.locator(".steps li.done")).to_have_count(6)
+    expect(page.locator(".abc .cell")).to_have_count(26)
+    expect(page.locator(".abc .cell.slow")).to_have_count(6)
+    expect(page.locator("[data-section=relay]")).to_contain_text("48,210")
+    expect(page.locator("[data-section=stages]")).to_contain_text("Waiting for late prints")
+    expect(page.locator("[data-section=stages] .tot").last).to_have_text("1.6 s")
+
+
 def test_a_viewer_looks_and_cannot_act(browser: Browser, web: Web, problems: list[str]) -> None:
     context = browser.new_context()
     page = watched(context, web.url, problems)
@@ -166,39 +238,40 @@ def test_a_viewer_looks_and_cannot_act(browser: Browser, web: Web, problems: lis
     context.close()
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_axe_finds_nothing(
-    browser: Browser, web: Web, problems: list[str], path: str, scheme: str
+@pytest.mark.parametrize("variant", ["dark", "light", "phone"])
+def test_every_page_is_sound_in(
+    browser: Browser, web: Web, problems: list[str], variant: str
 ) -> None:
+    """No violation of axe's rules, nothing sideways, badge and Stop in view."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+    phone = variant == "phone"
+    context = browser.new_context(
+        color_scheme="light" if variant == "light" else "dark",
+        viewport=PHONE if phone else DESK,  # type: ignore[arg-type]
+        has_touch=phone, is_mobile=phone,
+    )  # fmt: skip
     page = watched(context, web.url, problems)
+    page.goto(f"{web.url}/login/")
+    found = {"/login/": violations(axe, page)}
     sign_in(page, web.url, "owner", page_market.PASSWORD)
-    page.goto(web.url + path)
-    expect(page.locator("[data-conn-word]")).to_have_text("Data live")
 
+    for path in PATHS:
+        page.goto(web.url + path)
+        expect(page.locator("[data-conn-word]")).to_have_text("Data live")
+        expect(page.locator("[data-stop]")).to_be_in_viewport()
+        expect(page.locator(".mode b")).to_be_in_viewport()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= (PHONE if phone else DESK)["width"], path
+        found[path] = violations(axe, page)
+        shoot(page, f"{variant}-{path.strip('/').replace('/', '-') or 'live'}")
+
+    assert {path: said for path, said in found.items() if said} == {}
+    context.close()
+
+
+def violations(axe: Any, page: Page) -> list[Any]:
     found = axe.run(page).response["violations"]
-
-    said = [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in found]
-    assert said == []
-    context.close()
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_phone_shows_every_page_without_sideways_scrolling(
-    browser: Browser, web: Web, problems: list[str], path: str
-) -> None:
-    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]
-    page = watched(context, web.url, problems)
-    sign_in(page, web.url, "owner", page_market.PASSWORD)
-    page.goto(web.url + path)
-
-    expect(page.locator("[data-stop]")).to_be_in_viewport()
-    expect(page.locator(".mode b")).to_be_in_viewport()
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    shoot(page, f"phone-{path.strip('/').replace('/', '-') or 'live'}")
-    context.close()
+    return [(v["id"], [node["target"] for node in v["nodes"]][:3]) for v in found]
 
 
 def test_the_chosen_theme_stays(page: Page) -> None:
@@ -222,3 +295,92 @@ def test_without_scripts_the_page_still_tells_everything(browser: Browser, web: 
     page.locator("[data-stop]").click()
     expect(page.get_by_role("heading", name="Stop trading", level=1)).to_be_visible()
     context.close()
+
+
+def test_from_a_row_to_why_to_another_limit_and_back(page: Page, web: Web) -> None:
+    """Live row → why → the parameter that held it back → preview → apply → revert."""
+    web.python(
+        "from tests import page_market as m; from execution.models import Run\n"
+        "m.held_back(Run.objects.get(), m.lease.take('tests'), m.K + 1, m.K + 2)"
+    )
+    page.goto(web.url)
+    ready(page)
+
+    page.locator("#cand-body .row[data-key=NVTX] .why").click()
+    why = page.locator("#decision")
+    expect(why).to_contain_text("Ask is 2.91 % above VWAP")
+    expect(why).to_contain_text("it would then wait. confirm")
+    shoot(page, "journey-1-why")
+    why.get_by_role("link", name="max_vwap_stretch_percent").click()
+
+    expect(page.locator("#diff-t")).to_have_text("1 change, not saved")
+    expect(page.locator("#p-max_vwap_stretch_percent")).to_have_value("2.91")
+    page.get_by_role("button", name="Preview").click()
+    out = page.locator("[data-preview-out]")
+    expect(out).to_contain_text("1 entry in 4 rounds with candidates, instead of 0")
+    expect(out).to_contain_text("NVTX 10:30:15 ET")
+    expect(out.locator(".tag")).to_have_text("exact")
+    shoot(page, "journey-2-preview")
+    expect(page.locator("#reason")).to_have_value(re.compile("NVTX: C4: Ask is"))
+    page.get_by_label("Goes back by itself").select_option("after 15 minutes")
+    page.get_by_role("button", name="Save as a new version").click()
+
+    expect(page.locator(".toast")).to_contain_text("saved.")
+    newest = page.locator(".hist li").first
+    expect(newest).to_contain_text("max_vwap_stretch_percent 2.5 → 2.91")
+    expect(newest).to_contain_text("until 10:45")
+    shoot(page, "journey-3-applied")
+    page.locator(".hist li").nth(1).get_by_role("link", name="Revert to").click()
+    expect(page.locator("#diff-t")).to_have_text("1 change, not saved")
+    expect(page.locator("#p-max_vwap_stretch_percent")).to_have_value("2.5")
+    page.get_by_role("button", name="Save as a new version").click()
+
+    expect(page.locator(".hist li").first).to_contain_text("max_vwap_stretch_percent 2.91 → 2.5")
+    shoot(page, "journey-4-reverted")
+
+
+def test_a_decision_is_tried_with_other_limits_only_when_it_is_asked_for(
+    page: Page, web: Web
+) -> None:
+    page.locator("#cand-body .row[data-key=NVTX] .sym").click()
+    expect(page.locator(".big-why")).to_contain_text("Ask is 2.91 % above VWAP")
+    tried = "from signals.models import Trial; n = Trial.objects.filter(kind='what_if').count();"
+    web.python(f"{tried} assert n == 0, n")
+
+    page.locator("#with").fill("stop_after_take_profits=3")
+    page.get_by_role("button", name="Decide again").click()
+
+    expect(
+        page.get_by_role("status").filter(has_text="Nothing would have changed.")
+    ).to_be_in_viewport()
+    expect(page.locator("#with")).to_have_value("stop_after_take_profits=3")
+    shoot(page, "what-if")
+    web.python(f"{tried} assert n == 1, n")
+    page.goto(web.url)
+    page.locator("#cand-body .row[data-key=NVTX] .sym").click()
+    expect(page.locator(".big-why")).to_contain_text("Ask is 2.91 % above VWAP")
+    web.python(f"{tried} assert n == 1, n")  # to look again is no trial
+
+
+def test_any_stock_is_found_from_the_live_page_and_says_why_it_was_no_candidate(
+    page: Page, web: Web
+) -> None:
+    web.python(
+        "import pathlib; from django.conf import settings\n"
+        "from tests.integration.test_whynot import record, rows\n"
+        "record(pathlib.Path(settings.TRADEPLANE_HOME), rows('MSFT'))"
+    )
+    page.keyboard.press("/")
+    page.keyboard.type("msft")
+    page.keyboard.press("Enter")
+
+    why = page.locator("#why-not")
+    expect(why).to_contain_text("Why not at")
+    page.get_by_role("textbox", name="Why not at").fill("10:29:50")
+    page.get_by_role("button", name="Why not then?").click()
+    expect(why).to_contain_text("Why not at 10:29:55 ET?")
+    expect(why).to_contain_text("It was no candidate.")
+    expect(why.locator(".gate")).to_have_count(12)
+    expect(why.get_by_role("link", name="Fill the parameters form")).to_be_visible()
+    expect(why).to_contain_text("Recomputed from the archived buckets")
+    shoot(page, "why-not-any")

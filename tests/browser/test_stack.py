@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import DESK, ROOT, Process, ready, sign_in, wait_for, watched
+from tests.browser.driving import DESK, ROOT, Process, ready, sign_in, wait_for, watched
 from tests.conftest import ImportTape
 from tests.mariadb_plugin import NEUTRAL
 from tests.page_market import PASSWORD

@@ -30,7 +30,7 @@ def test_loading_shows_the_steps_and_no_numbers(page: Page, web: Web) -> None:
     )
 
     state_of(page, "loading")
-    expect(page.locator("#headline")).to_contain_text("Starting: 8 of 10 steps done")
+    expect(page.locator("#headline")).to_contain_text("Starting: 4 of 6 steps done")
     expect(page.locator(".starting-only")).to_contain_text("2 of 4 warm")
     expect(page.locator(".skel .row").first).to_be_visible()
     expect(page.locator("#cand-body")).to_be_hidden()

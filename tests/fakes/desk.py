@@ -14,6 +14,8 @@ from execution.hub.trader import Trader
 from execution.models import Order, Round, RoundState, Run, Trade
 from execution.services import lease, rounds
 from execution.services.entries import SendFacts, submit_entry
+from execution.venue.faults import FaultPlan, Rule
+from execution.venue.orders import VenueOrder
 from signals.messages import Candidate
 from signals.session import Session
 from tests.fakes.venue_broker import MS, InMemoryVenue
@@ -47,8 +49,9 @@ class Bench:
     mono_s: float = 0.0
 
     @classmethod
-    def make(cls, **parameters: Any) -> "Bench":
-        venue = InMemoryVenue(Session(DAY, OPEN_NS, CLOSE_NS), ("ABCD", "SPY"), START_NS)
+    def make(cls, *rules: Rule, **parameters: Any) -> "Bench":
+        session, plan = Session(DAY, OPEN_NS, CLOSE_NS), FaultPlan(rules=rules)
+        venue = InMemoryVenue(session, ("ABCD", "SPY"), START_NS, plan)
         venue.quote("20.04", "20.06")
         broker = venue.broker()
         account = broker.account()
@@ -174,6 +177,10 @@ class Bench:
 
     def entry(self) -> Order:
         return Order.objects.get(purpose="e", trade=self.trade())
+
+    def venue_orders(self) -> list[VenueOrder]:
+        """Return every order that the venue has, past its requests."""
+        return list(self.venue.engine.orders.values())
 
     def held_at_venue(self) -> int:
         return sum(p.quantity for p in self.broker.positions())

@@ -43,8 +43,8 @@ class FakeRelay:
 
     async def send(self, watermark_ns: int, messages: list[bytes]) -> int:
         """Send one frame to everybody; returns its offset."""
-        offset = len(self.log)
-        head = pack_extension(self.epoch, offset, max(offset - 1, 0), watermark_ns)
+        offset = len(self.log) + 1
+        head = pack_extension(self.epoch, offset, offset - 1, watermark_ns)
         self.log.append(frames.encode_array([head, *messages]))
         for consumer in list(self._consumers):
             await consumer.send(self.log[-1])
@@ -94,5 +94,5 @@ class FakeRelay:
         state = "RECOVERED" if known else "GAP"
         answer = {"T": "resume", "state": state, "from": resume["o"], "to": 0, "e": self.epoch}
         await connection.send(msgspec.msgpack.encode([answer]))
-        for frame in self.log[resume["o"] :] if known else []:
+        for frame in self.log[resume["o"] - 1 :] if known else []:
             await connection.send(frame)

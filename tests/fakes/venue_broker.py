@@ -17,7 +17,8 @@ from execution.brokers import wire
 from execution.brokers.alpaca import AlpacaBroker
 from execution.brokers.port import TradeUpdate
 from execution.venue.engine import VenueEngine
-from execution.venue.rest import TradingApi, parse_request
+from execution.venue.faults import FaultPlan, FaultyStream
+from execution.venue.rest import TradingApi, faulty, parse_request
 from signals.session import Session
 
 MS = 1_000_000
@@ -27,11 +28,22 @@ URL = "http://venue.test"
 class InMemoryVenue:
     """A venue whose market and clock the test moves."""
 
-    def __init__(self, session: Session, symbols: tuple[str, ...], now_ns: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        symbols: tuple[str, ...],
+        now_ns: int,
+        faults: FaultPlan | None = None,
+    ) -> None:
         self.now_ns = now_ns
         self.engine = VenueEngine(
-            session=session, symbols=symbols, cash=Decimal(30_000), latency_ns=150 * MS
+            session=session,
+            symbols=symbols,
+            cash=Decimal(30_000),
+            latency_ns=150 * MS,
+            faults=faults,
         )
+        self.stream = FaultyStream(self.engine.faults)
         self.api = TradingApi(self.engine, lambda: self.now_ns)
         self.requests: list[tuple[str, str]] = []
         self._faults: list[tuple[str, str, str]] = []
@@ -52,7 +64,8 @@ class InMemoryVenue:
         self.engine.advance(self.now_ns)
 
     def updates(self) -> list[TradeUpdate]:
-        return [wire.trade_update(row) for row in self.engine.take_updates()]
+        sent, _ = self.stream.pass_on(self.engine.take_updates(), self.now_ns)
+        return [wire.trade_update(row) for row in sent]
 
     def fail_next(self, method: str, path: str, how: str) -> None:
         """Let the next such request go wrong.
@@ -61,6 +74,10 @@ class InMemoryVenue:
         not_found.
         """
         self._faults.append((method, path, how))
+
+    def heal(self) -> None:
+        """Let nothing more go wrong that was asked for."""
+        self._faults.clear()
 
     def posts(self) -> int:
         return sum(one == ("POST", "/v2/orders") for one in self.requests)
@@ -85,6 +102,13 @@ class InMemoryVenue:
         if fault == "not_found":
             return 404, b'{"code": 40410000, "message": "order not found"}'
         self.requests.append((method, path))
+        rule = self.engine.faults.request(method, path, self.now_ns)
+        if rule is not None:
+            request = parse_request(method, path, query, body)
+            faulted = faulty(rule.do, self.api, request)
+            if faulted is None:
+                raise requests.exceptions.ReadTimeout("no answer")
+            return faulted.status, faulted.body
         answer = self.api.answer(parse_request(method, path, query, body))
         if fault == "lost_after":
             raise requests.exceptions.ReadTimeout("no answer")

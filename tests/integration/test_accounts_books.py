@@ -224,6 +224,76 @@ def test_adopted_shares_cost_no_cash(account):
     assert check.check(account) == []
 
 
+def a_split(account: Account, **changes) -> services.Recorded:
+    facts = {
+        "source_id": "AIG:1", "symbol": "AIG", "shares": 10, "ts_ns": 5, "session_date": DAY,
+        "reason": "SPLIT 10",
+    }  # fmt: skip
+    return services.record_split(account, **(facts | changes))
+
+
+def test_a_split_brings_shares_and_no_money(account):
+    record(account)
+
+    made = a_split(account)
+
+    held = selectors.positions(account)["AIG"]
+    assert (held.quantity, held.cost, held.average_price) == (
+        20, Decimal("447.30"), Decimal("22.365"),
+    )  # fmt: skip
+    assert (made.entry.kind, made.entry.reason) == ("split", "SPLIT 10")
+    assert selectors.day_summary(account, DAY).fills == 1
+    assert check.check(account) == []
+
+
+def test_a_split_told_again_is_one_and_with_other_facts_refused(account):
+    record(account)
+    a_split(account)
+
+    assert a_split(account).created is False
+    with pytest.raises(ConflictingEntry):
+        a_split(account, shares=20)
+    with pytest.raises(ValueError, match="reason"):
+        a_split(account, source_id="AIG:2", reason="")
+    assert selectors.positions(account)["AIG"].quantity == 20
+
+
+def test_a_split_can_be_reversed(account):
+    record(account)
+    before = selectors.balances(account)
+    a_split(account)
+
+    services.reverse(account, source_key="fill:split:AIG:1", reason="not ours", ts_ns=9)
+
+    standing = {key: sums for key, sums in selectors.balances(account).items() if any(sums)}
+    assert standing == before
+    assert check.check(account) == []
+
+
+def test_a_fill_from_before_a_split_that_comes_late_is_split_as_well(account):
+    record(account)
+    a_split(account)
+    record(account, "s1", side="sell", quantity=20, price=Decimal(30), ts_ns=6)
+
+    record(account, "e0", ts_ns=0, price=Decimal(50))
+
+    # 20 shares became 30, and 20 of them are sold: 15 of the older lot, 5 of the other
+    assert selectors.realized_pnl(account) == 600 - 500 - Decimal("447.30") / 3
+    assert selectors.positions(account)["AIG"].quantity == 10
+    assert check.check(account) == []
+
+
+def test_a_bust_after_a_split_leaves_what_the_split_brought(account):
+    record(account)
+    a_split(account)
+
+    services.reverse(account, source_key="fill:e1", reason="bust", ts_ns=9)
+
+    held = selectors.positions(account)["AIG"]
+    assert (held.quantity, held.cost) == (10, 0)
+    assert check.check(account) == []
+
+
 def test_a_late_fill_of_a_closed_day_is_booked_after_it_with_the_reason(account):
     a_round_trip(account)
     closed = services.close_day(account, session_date=DAY)

@@ -1,12 +1,15 @@
 """The books in the database under duplicates, disorder, busts, closed days, crashes and crowds."""
 
+import itertools
+import random
 import threading
 from datetime import date
 from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
-from hypothesis import Phase, settings
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from accounts import check, selectors, services
@@ -30,6 +33,9 @@ class DatabaseBooks:
 
     def record_fill(self, fill: Fill) -> None:
         self._balances = None
+        if fill.split:
+            self._record_split(fill)
+            return
         services.record_fill(
             self.account,
             execution_id=fill.execution_id,
@@ -41,6 +47,17 @@ class DatabaseBooks:
             ts_ns=fill.ts_ns,
             session_date=fill.day,
             fee=as_decimal(fill.fee),
+        )
+
+    def _record_split(self, fill: Fill) -> None:
+        services.record_split(
+            self.account,
+            source_id=fill.execution_id.removeprefix("split:"),
+            symbol=fill.symbol,
+            shares=fill.quantity,
+            ts_ns=fill.ts_ns,
+            session_date=fill.day,
+            reason="split",
         )
 
     def bust(self, execution_id: str) -> None:
@@ -143,3 +160,75 @@ def test_writers_at_the_same_time_lose_and_double_nothing():
     assert account.fills.count() == executions
     assert selectors.balances(account)[Ledger.POSITION, "AIG"][1] == 0
     assert check.check(account) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_reads_while_eight_write_sees_books_that_balance():
+    account = an_account()
+    writers, transfers = 8, 5
+    failures: list[BaseException] = []
+    unbalanced: list[object] = []
+    go, over = threading.Barrier(writers + 1), threading.Event()
+
+    def guarded(work) -> threading.Thread:
+        def run() -> None:
+            try:
+                go.wait(10)
+                work()
+            except BaseException as exc:  # noqa: BLE001 - shown by the main thread
+                failures.append(exc)
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def write(writer: int) -> None:
+        rng = random.Random(writer)
+        for number in range(transfers):
+            amount = Decimal(rng.choice((-1, 1)) * rng.randint(1, 10**9)).scaleb(-6)
+            services.record_cash(
+                account, source_id=f"{writer}-{number}", kind="transfer", amount=amount, ts_ns=1,
+                session_date=DAY,
+            )  # fmt: skip
+
+    def read() -> None:
+        while not over.is_set():
+            total = sum(amount for amount, _ in selectors.balances(account).values())
+            if total:
+                unbalanced.append(total)
+
+    reader = guarded(read)
+    threads = [guarded(lambda n=n: write(n)) for n in range(writers)]
+    for thread in threads:
+        thread.join(120)
+    over.set()
+    reader.join(30)
+
+    assert failures == []
+    assert unbalanced == []
+    assert account.entries.filter(kind="transfer").count() == writers * transfers
+    assert check.check(account) == []
+
+
+def test_any_amount_comes_back_from_the_column_as_it_went_in(db):
+    account = an_account()
+    numbers = itertools.count(1)
+
+    @given(st.integers(-(10**15), 10**15).filter(bool))
+    @settings(max_examples=max(settings.default.max_examples // 4, 1))
+    def goes_in_and_comes_back(micros: int) -> None:
+        amount = as_decimal(micros)
+        made = services.record_cash(
+            account, source_id=f"c{next(numbers)}", kind="transfer", amount=amount, ts_ns=1,
+            session_date=DAY,
+        )  # fmt: skip
+        (kept,) = made.entry.postings.filter(ledger=Ledger.CASH).values_list(
+            "amount_usd", flat=True
+        )
+        assert (kept, type(kept)) == (amount, Decimal)
+        assert Decimal(repr(kept).split("'")[1]) == amount
+        assert -kept.as_tuple().exponent <= 6
+
+    goes_in_and_comes_back()

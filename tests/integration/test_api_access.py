@@ -23,6 +23,9 @@ NEEDS = {
     ("get", "/candidates"): READ,
     ("get", "/decisions"): READ,
     ("get", "/decisions/{decision_id}"): READ,
+    ("post", "/decisions/{decision_id}/what-if"): READ,  # decides again, changes nothing
+    ("get", "/funnel"): READ,
+    ("get", "/why-not"): READ,
     ("get", "/trades"): READ,
     ("get", "/orders"): READ,
     ("get", "/positions"): READ,
@@ -34,6 +37,7 @@ NEEDS = {
     ("get", "/parameters/history"): READ,
     ("get", "/parameters/versions/{version}"): READ,
     ("post", "/parameters"): PARAMETERS,
+    ("post", "/parameters/preview"): READ,  # decides stored rounds again, changes nothing
     ("get", "/kill-switch"): READ,
     ("get", "/kill-switch/history"): READ,
     ("post", "/kill-switch"): KILL,

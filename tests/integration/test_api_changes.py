@@ -12,7 +12,8 @@ from execution.services import runs
 from signals.models import ParameterSet
 from signals.parameters.catalogue import defaults
 from signals.selectors import active_parameters
-from tests.integration.api_builders import a_key, a_person, get, post
+from signals.selectors import expiring as expiring_versions
+from tests.integration.api_builders import a_key, a_person, a_run, get, post
 from tradeplane.api.scopes import ADMIN, KILL, PARAMETERS
 from tradeplane.models import IdempotentAnswer
 
@@ -209,3 +210,23 @@ def test_a_strange_idempotency_key_is_refused(client: Client, token: str, key: s
 
     assert answer.status_code == 422
     assert KillSwitch.objects.count() == 0
+
+
+def test_a_set_is_previewed_and_a_change_may_go_back_by_itself(client: Client, token: str) -> None:
+    body = {"changes": {"min_score": 30.0}, "minutes": 15}
+    assert post(client, "parameters/preview", token, body).status_code == 404
+    expiring = CHANGE | {"expires_minutes": 5}
+    refused = post(client, "parameters", token, expiring)
+    assert refused.status_code == 422
+    assert "no market is running" in refused.json()["error"]
+    assert not ParameterSet.objects.exists()
+    a_run(parameters_version=0)
+
+    told = post(client, "parameters/preview", token, body).json()
+    saved = post(client, "parameters", token, expiring)
+
+    assert (told["badge"], told["classes"], told["gained"]) == ("exact", {"min_score": "A"}, [])
+    assert saved.status_code == 200
+    assert list(expiring_versions()) == [1]
+    wrong = post(client, "parameters/preview", token, {"changes": {"fast_period": 99}})
+    assert wrong.status_code == 422

@@ -19,6 +19,7 @@ from tests.integration.api_builders import (
     an_order,
     decisions,
     get,
+    post,
 )
 from tradeplane.api.scopes import READ
 
@@ -205,3 +206,17 @@ def test_parameters_are_told_whole(client: Client, token: str) -> None:
 
     assert active == {"version": 0, "values": defaults()}
     assert [row["name"] for row in catalogue] == [row.name for row in PARAMETERS]
+
+
+def test_one_decision_is_decided_again_with_other_parameters(client: Client, token: str) -> None:
+    run = a_run()
+    (row,) = decisions(run, 1)
+
+    told = post(client, f"decisions/{row.pk}/what-if", token, {"changes": {"min_score": 30}})
+
+    assert told.status_code == 200
+    assert told.json()["badge"] == "exact"
+    assert (told.json()["outcome"], told.json()["reason"]) == (None, "Its inputs are not kept.")
+    wrong = post(client, f"decisions/{row.pk}/what-if", token, {"changes": {"fast_period": 99}})
+    assert wrong.status_code == 422
+    assert post(client, "decisions/999/what-if", token, {"changes": {}}).status_code == 404

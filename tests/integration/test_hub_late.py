@@ -4,14 +4,15 @@ import msgspec
 import pytest
 
 from execution.domain.records import candidate_rows
-from execution.hub.finish import rows_hash
+from execution.hub.finish import candidates_hash
 from execution.hub.intake import Intake
 from execution.models import Decision, Order, Round, RoundState
+from execution.selectors import duplicates
 from execution.services import rounds
 from signals.digest import digest
 from signals.messages import Candidate, Gravity, IndexBucket, Report
 from tests.fakes.desk import Bench
-from tests.unit.domain_builders import K, a_candidate
+from tests.unit.domain_builders import K, a_candidate, with_
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db]
 
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.db]
 def a_report(*candidates: Candidate, shard: int = 1, k: int = K, epoch: int = 1, **changes):
     base = {
         "run": "run-1", "shard": shard, "epoch": epoch, "seq": k, "k": k, "stop": None,
-        "params_version": 1, "assignment": 1, "n_symbols": 10, "n_fresh": 10, "prints": 5,
+        "params_version": 1, "assignment": shard, "n_symbols": 10, "n_fresh": 10, "prints": 5,
         "late_prints": 0, "feed_lag_ms": 0.0, "gravity": Gravity(), "candidates": list(candidates),
     }  # fmt: skip
     return Report(**{**base, **changes})
@@ -57,7 +58,7 @@ def test_the_hash_of_candidates_is_that_of_a_round_in_which_nobody_was_late() ->
     late(bench, a_report(before, shard=2))
     late(bench, a_report(before, shard=2))
 
-    assert rows_hash(bench.run, "candidate_rows") == hash_of(before, early, after)
+    assert candidates_hash(bench.run) == hash_of(before, early, after)
     assert Decision.objects.count() == 3
 
 
@@ -70,7 +71,7 @@ def test_a_round_that_nobody_closed_is_made_for_its_late_candidates() -> None:
     row = Round.objects.get(k=K)
     assert (row.state, row.n_candidates) == (RoundState.SKIPPED, 1)
     assert row.index == {"SPY": [500.0, None, 1]}
-    assert rows_hash(bench.run, "candidate_rows") == hash_of(a_candidate())
+    assert candidates_hash(bench.run) == hash_of(a_candidate())
 
 
 def test_a_round_that_is_not_decided_yet_is_left_alone() -> None:
@@ -102,3 +103,28 @@ def test_reports_behind_their_round_are_kept_once_by_bucket() -> None:
     assert intake.take_behind() == {K: [two, one]}
     assert intake.take_behind() == {}
     assert intake.open_ks == [K + 1]
+
+
+def test_what_is_told_twice_is_remembered_with_its_stocks() -> None:
+    intake, candidate = Intake(), a_candidate("WXYZ")
+    for report in (
+        a_report(candidate),
+        a_report(candidate),
+        a_report(with_(candidate, z=9.0)),
+        a_report(candidate, epoch=0),
+    ):
+        intake.add(report, closed_k=None)
+
+    assert intake.duplicates == 3
+    assert [what for _, _, what in intake.take_ignored(K)] == ["copy", "old_life", "other"]
+    assert intake.take_ignored(K) == []
+
+
+def test_a_candidate_told_again_after_its_round_is_a_duplicate_of_it() -> None:
+    bench = Bench.make()
+    bench.decide()
+
+    late(bench, a_report(bench.candidate(K)))
+
+    assert duplicates(bench.run, "ABCD", K, K) == [(K, "copy")]
+    assert Decision.objects.count() == 1

@@ -6,7 +6,7 @@ import pytest
 
 from accounts import check as books_check
 from accounts.models import Account
-from execution import invariants, reconcile
+from execution import invariants, reconcile, selectors
 from execution.models import Order, OrderAttempt, Trade
 from execution.services import lease, rounds
 from execution.services.moves import OrderStatus as Status
@@ -122,7 +122,7 @@ def test_the_next_entry_takes_the_returned_slot_with_the_next_try() -> None:
     bench.venue.quote("20.60", "20.62")
     bench.step(150)
     bench.step(2850)
-    bench.step(150)
+    bench.step(2000)  # the next bucket's end
 
     bench.decide(K + 1)
 
@@ -171,8 +171,23 @@ def test_our_own_denial_is_recorded_and_nothing_is_sent() -> None:
 
     assert order.status == Status.DENIED
     assert order.reason.startswith("reconcile")
+    assert (order.denied_code, order.denied_value, order.denied_limit) == ("reconcile", None, 90)
     assert bench.trade().state == T.REJECTED
     assert bench.venue.posts() == 0
+
+
+def test_a_denial_is_kept_and_told_with_its_figures() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+
+    order = bench.send(order_id, api_calls_left=59)
+
+    kept = Order.objects.get(pk=order_id)
+    assert (kept.denied_code, kept.denied_value, kept.denied_limit) == ("api_budget", 59, 60)
+    assert selectors.broken_limit(order) == {
+        "denied": "api_budget", "measured": "59", "allowed": "60",
+    }  # fmt: skip
+    assert selectors.broken_limit(Order(status="working")) == {}
 
 
 def test_a_refused_entry_gives_the_slot_back() -> None:

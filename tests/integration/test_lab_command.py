@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from execution.models import Run
 from relay.tape_format import TapeHeader, TapeWriter
 from shards.engine import bucket_hash
 from shards.records import BUCKET_ROW
+from signals.models import ParameterSet
 from tests.shard_builders import SESSION, frame_of
 from tests.unit.test_shards_engine import a_burst
 from tradeplane.lab.replay import replay
@@ -134,3 +136,46 @@ def test_a_replay_stops_where_lock_step_stops(tape: Path) -> None:
     ks = [step.k - SESSION.first_k for step in replay(tape, defaults(), session=SESSION)]
 
     assert ks == list(range(130))
+
+
+@pytest.mark.django_db
+def test_a_backtest_leaves_no_trace_in_the_operators_database(tape: Path, tmp_path: Path) -> None:
+    told = lab("run", tape, "--profile", "quiet", "--out", tmp_path / "run")
+    again = lab("decisions", tape, "--profile", "quiet", "--shards", 3, "--out", tmp_path / "d")
+
+    written = (tmp_path / "run" / "decisions.jsonl").read_bytes()
+    assert written == (tmp_path / "d").read_bytes()
+    assert told["hashes"] == again["hashes"]
+    assert told["decisions"] == again["rows"] == len(written.splitlines()) > 0
+    assert told["hashes"]["buckets"] == lab("buckets", tape, "--out", tmp_path / "b")["hash"]
+    assert told["books_ok"] is True
+    assert told["invariants"]["broken"] == []
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "decisions.jsonl", "fills.jsonl", "trades.jsonl", "report.json",
+    }  # fmt: skip
+    assert not Run.objects.exists()
+    assert not ParameterSet.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere.tape"], "nowhere.tape"),
+        (["{tape}", "--set", "alpaca_trading_mode=live"], "trading mode is live"),
+        (["{cut}"], "cut off"),
+    ],
+)
+def test_a_backtest_that_cannot_be_done_is_one_line(
+    tape: Path, tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    cut = tmp_path / "cut.tape"
+    cut.write_bytes(tape.read_bytes()[:-10])
+    given = [each.format(tape=tape, cut=cut) for each in arguments]
+
+    with pytest.raises(CommandError) as caught:
+        lab("decisions", *given, "--out", tmp_path / "d.jsonl")
+
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "d.jsonl").exists()

@@ -11,9 +11,10 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db.models import QuerySet
 from django.test import Client
 
-from execution.models import Activity, Decision, Run, StartupStep, Trade
+from execution.models import Activity, Decision, Run, ShardChange, StartupStep, Trade
 from execution.services import runs
 from shards.state import STORED_ROW
 from tests import page_market
@@ -126,7 +127,7 @@ def test_candidates_stand_in_order_of_acceleration_with_the_gate_that_holds_each
     rows = re.findall(r'data-key="([A-Z]{4})" data-id', page)
     assert rows == ["CRWX", "NVTX", "TIVA", "ORBN", "HALQ", "MERQ", "VLTN", "PLXR", "GRDN", "BRVO"]
     assert "Ask is 2.91 % above VWAP; your limit is 2.50 % above." in page
-    assert "Slot busy: ABCD open; you allow 1." in page
+    assert "Your only slot is busy with ABCD." in page
     assert "Nothing fired at 10:30:05 ET. Your one slot is busy with ABCD." in page
     assert (
         "10 candidates · 1 waiting for another round · 1 blocked · 8 turned down · coverage 99"
@@ -190,6 +191,60 @@ def test_letters_show_who_is_slow_and_who_is_dark(market: Run, board: Board, set
     assert cells["Z"]["said"] == "✕ no entries"
 
 
+def test_dark_letters_say_since_when_by_the_hubs_word(market: Run, board: Board) -> None:
+    dark = [{"ranges": [["H", "HM"]], "shard": 2, "since_ns": market.market_ns, "why": "silent"}]
+    Run.objects.update(dark=dark)
+
+    letters = board.read()[0]["letters"]
+
+    said = {cell["letter"]: cell["said"] for cell in letters["cells"] if cell["state"] == "dark"}
+    assert said == {"H": "✕ no entries since 10:30:06, silent"}
+
+
+def test_an_operator_takes_a_shard_out_and_the_log_says_who(market: Run) -> None:
+    ann = client_of("ann")
+
+    answer = ann.post("/system/shards/", {"action": "drain", "shard": "3"}, follow=True)
+
+    page = answer.content.decode()
+    assert "Shard 3 is being taken out" in page
+    assert "3 (taken out)" in page
+    assert ShardChange.objects.get().shard == 3
+    assert Activity.objects.filter(kind="shard", text="ann takes shard 3 out").exists()
+
+
+def test_a_map_that_doubles_a_stock_changes_nothing(market: Run) -> None:
+    form = {"action": "plan", "plan": "map", "map": "A-M | M-Z"}
+
+    page = client_of("ann").post("/system/shards/", form, follow=True).content.decode()
+
+    assert "Nothing was changed: two owners from" in page
+    assert not ShardChange.objects.exists()
+
+
+@pytest.mark.parametrize("form", [{"action": "drain", "shard": "x"}, {"action": "burn"}, {}])
+def test_a_form_that_is_none_changes_no_shard(market: Run, form: dict[str, str]) -> None:
+    page = client_of("ann").post("/system/shards/", form, follow=True).content.decode()
+
+    assert "Nothing was changed" in page
+    assert not ShardChange.objects.exists()
+
+
+def test_a_viewer_moves_no_letters(market: Run) -> None:
+    answer = client_of("vic").post("/system/shards/", {"action": "drain", "shard": "3"})
+
+    assert answer.status_code == 403
+    assert not ShardChange.objects.exists()
+
+
+def test_the_page_says_how_many_letters_each_shard_has_in_effect(market: Run) -> None:
+    Run.objects.update(plan=[0, 1])
+
+    page = client_of("vic").get("/system/").content.decode()
+
+    assert "1 asked for per shard; 7 in effect with 4 living shards" in page
+
+
 def test_each_role_tells_the_version_it_runs(board: Board) -> None:
     roles = {row["role"]: row["version"] for row in board.read()[0]["versions"]}
 
@@ -205,7 +260,9 @@ def test_a_blocked_step_is_named_while_the_run_starts(market: Run, board: Board)
     values, health = board.read()
 
     assert health.state == "loading"
-    assert values["hero"]["say"] == "Starting: held at “Books agree”: cash differs by $1.00."
+    assert values["hero"]["say"] == (
+        "Starting: held at “Account agrees”: books: cash differs by $1.00."
+    )
 
 
 def test_a_silent_hub_makes_the_page_stale(market: Run, board: Board, settings: Any) -> None:
@@ -226,7 +283,7 @@ def test_a_redis_that_is_away_makes_the_page_stale(market: Run) -> None:
 def test_a_round_without_candidates_is_empty_and_says_that_it_is_normal(
     market: Run, board: Board
 ) -> None:
-    Decision.objects.all().delete()
+    QuerySet(Decision).all().delete()
     market.rounds.filter(k__gt=K - 2).delete()
 
     values, health = board.read()
@@ -282,13 +339,13 @@ def test_the_smallest_change_flips_exactly_this_gate(market: Run, owner: Client)
     for gate in record["gates"]:
         if gate["id"] == "P1":
             gate["open"] = gate["pass"] = True
-    Decision.objects.filter(pk=row.pk).update(record=record)
+    QuerySet(Decision).filter(pk=row.pk).update(record=record)  # the model refuses
 
     card = owner.get(f"/why/{row.pk}/").content.decode()
 
     assert "2.5 → 2.91" in card
     assert "max_vwap_stretch_percent" in card
-    assert "0.41 over" in card
+    assert "0.41\u202f% over" in card
 
 
 def test_a_stock_without_decisions_says_so(owner: Client) -> None:
@@ -570,3 +627,19 @@ def test_money_is_exact(board: Board) -> None:
     )  # fmt: skip
 
     assert board.read()[0]["hero"]["kpis"][0]["value"] == "−$0.20"
+
+
+def test_a_closed_trade_is_listed_with_its_result(market: Run, owner: Client) -> None:
+    trade = Trade.objects.get(symbol="ABCD")
+    Trade.objects.filter(pk=trade.pk).update(
+        state="closed", exit_reason="target", exit_quantity=298,
+        exit_value=Decimal("6213.30"), realized_pnl=Decimal("229.46"),
+        closed_ns=(trade.opened_ns or 0) + 200 * 10**9,
+    )  # fmt: skip
+
+    page = owner.get("/").content.decode()
+
+    assert "Target reached" in page
+    assert "+$229.46" in page
+    assert "+2.03 R" in page
+    assert "3 min 20 s" in page

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import os
 
 import msgpack
 import pytest
@@ -23,8 +25,13 @@ from tests.integration.test_relay_stream import (
     says,
     until,
 )
+from tests.venue_fixture import KEYS as VENUE_KEYS
+from tests.venue_fixture import quiet_rows, running_venue, write_tape
 
 pytestmark = pytest.mark.asyncio
+logger = logging.getLogger(__name__)
+LINGER_S = float(os.environ.get("TRADEPLANE_SEAT_S", "1.5"))
+REAL_SEAT_BACKOFF_S = client_module.SEAT_BACKOFF_S
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +133,7 @@ async def test_other_refusals_are_tried_again(tmp_path, code):
 
 
 async def test_a_venue_that_calls_us_slow_is_left_and_the_gap_is_marked(tmp_path):
-    async with a_world(tmp_path) as world:
+    async with a_world(tmp_path, extensions=()) as world:
         reader = Reader(world, extensions=("gap", "frame"))
         await reader.subscribe(trades=["A"])
         await world.subscribed(trades={"A"})
@@ -248,7 +255,7 @@ async def test_a_server_that_never_speaks_is_given_up(tmp_path, monkeypatch):
 async def test_frames_that_are_none_are_dropped_and_the_third_ends_the_connection(
     tmp_path, garbage
 ):
-    async with a_world(tmp_path) as world:
+    async with a_world(tmp_path, extensions=()) as world:
         reader = Reader(world, extensions=("gap",))
         await reader.subscribe(trades=["A"])
         await world.subscribed(trades={"A"})
@@ -299,6 +306,30 @@ async def test_strange_messages_pass_or_are_nobodys_and_kill_nothing(tmp_path):
         await reader.close()
 
 
+async def test_messages_nested_without_end_kill_nothing(tmp_path):
+    async with a_world(tmp_path) as world:
+        reader = Reader(world)
+        text = await json_client(world, world.key())
+        await says(text)
+        await text.send(json.dumps({"action": "subscribe", "trades": ["A"]}))
+        await says(text)
+        await reader.subscribe(trades=["A"])
+        await world.subscribed(trades={"A"})
+        deep = b"\xa1z" + b"\x91" * 100_000 + b"\xc0"
+
+        await world.upstream.send(b"\x83\xa1T\xa1t\xa1S\xa1A" + deep, a_trade("A", 1))
+        await until(lambda: b"\xa1i\x01" in b"".join(reader.frames))
+        assert [message["i"] for message in await says(text)] == [1]
+        await world.upstream.send_raw(b"\x91\x82\xa1T\xa5clock" + deep)
+        await until(lambda: world.upstream.logins == 2)  # a control frame that is none
+        await world.subscribed(trades={"A"})
+        await world.upstream.send(a_trade("A", 2))
+
+        assert [message["i"] for message in await says(text)] == [2]
+        await text.close()
+        await reader.close()
+
+
 async def test_a_huge_frame_arrives_in_pieces_and_a_monster_ends_the_connection(
     tmp_path, monkeypatch
 ):
@@ -316,3 +347,102 @@ async def test_a_huge_frame_arrives_in_pieces_and_a_monster_ends_the_connection(
         assert reader.ids == list(range(20_000))
         assert max(len(frame) for frame in reader.frames) <= 256 * 1024 + 8
         await reader.close()
+
+
+class Wire:
+    """Forwards bytes to a venue until it is frozen; then the connection is open and nothing comes.
+
+    No FIN and no reset: what a network does that forgets a connection.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._frozen: asyncio.Event | None = None
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def take(self, read: asyncio.StreamReader, write: asyncio.StreamWriter) -> None:
+        frozen = self._frozen = asyncio.Event()
+        far_read, far_write = await asyncio.open_connection("127.0.0.1", self._to)
+        self._open += [write, far_write]
+        await asyncio.gather(
+            self._pump(read, far_write, frozen), self._pump(far_read, write, frozen)
+        )
+
+    async def _pump(self, read, write, frozen: asyncio.Event) -> None:
+        while data := await read.read(1 << 16):
+            if not frozen.is_set():
+                write.write(data)
+
+    def freeze(self) -> None:
+        if self._frozen is not None:
+            self._frozen.set()
+
+    def close(self) -> None:
+        for write in self._open:
+            write.close()
+
+
+async def test_a_connection_that_is_open_and_dead_is_noticed_and_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchdog, "in_session", lambda now_ns: True)
+    monkeypatch.setattr(watchdog, "WHOLE_FEED_S", 0.3)
+    async with a_world(tmp_path, extensions=()) as near:
+        wire = Wire(int(near.upstream_url.split(":")[2].split("/")[0]))
+        server = await asyncio.start_server(wire.take, "127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2/sip"
+        async with RelayServer(upstream_url=url, upstream_keys=KEYS, home=near.home) as relay:
+            world = World(near.upstream, relay, near.home, url)
+            reader = Reader(world, extensions=("gap",))
+            await reader.subscribe(trades=["*"])
+            await world.subscribed(trades={"*"})
+            await world.upstream.send(a_trade("A", 1))
+            await until(lambda: reader.ids == [1])
+
+            wire.freeze()
+            await until(lambda: near.upstream.logins == 2)
+            await until(lambda: relay.upstream._client._subscribed)
+            await world.upstream.send(a_trade("A", 2))
+
+            await until(lambda: reader.ids == [1, 2])
+            (gap, *_) = [message for message in reader.messages if message["T"] == "gap"]
+            assert gap["reason"] == "silent"
+            await reader.close()
+        wire.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.timeout(0 if LINGER_S > 60 else 120)
+async def test_a_seat_that_a_dead_session_holds_is_waited_for(tmp_path, monkeypatch, caplog):
+    """`TRADEPLANE_SEAT_S=90` does it with the pauses and the ghost of the real venue."""
+    if LINGER_S > 60:
+        monkeypatch.setattr(client_module, "SEAT_BACKOFF_S", REAL_SEAT_BACKOFF_S)
+    tape = write_tape(tmp_path / "quiet.tape", quiet_rows(20_000, step=1.0))
+    loop = asyncio.get_running_loop()
+    with running_venue(tape, speed=1.0, data_seats=1, seat_linger_s=LINGER_S) as venue:
+        keys = (VENUE_KEYS.key, VENUE_KEYS.secret)
+        async with RelayServer(
+            upstream_url=f"{venue.ws}/v2/sip", upstream_keys=keys, home=tmp_path / "relay"
+        ) as relay:
+            world = World(None, relay, tmp_path / "relay", "")
+            reader = Reader(world, role="hub")
+            await reader.subscribe(trades=["SPY"])
+            await until(lambda: relay.upstream.state == "open" and reader.ids)
+
+            relay.upstream._client.drop("the line is gone")
+            lost_s = loop.time()
+            await until(lambda: [m for m in upstream_states(reader) if "retry_ms" in m])
+            async with asyncio.timeout(3 * LINGER_S + 20):
+                while relay.upstream.state != "open":
+                    await asyncio.sleep(0.02)
+            back_s = loop.time() - lost_s
+            frames_before = len(reader.ids)
+            await until(lambda: len(reader.ids) > frames_before)
+
+            waits = [m for m in upstream_states(reader) if m["reason"].startswith("406")]
+            logger.info("back after %.1f s, %d refusals", back_s, len(waits))
+            await reader.close()
+
+    assert "keepalive ping failed" not in caplog.text
+    assert back_s >= LINGER_S
+    assert 1 <= len(waits) <= LINGER_S / 0.04
+    assert all(message["state"] == "lost" for message in waits)

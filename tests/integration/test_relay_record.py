@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from websockets.asyncio.server import serve
 
 from relay import frames, tape
@@ -22,7 +23,6 @@ from tests.integration.test_relay_stream import (
     until,
 )
 
-pytestmark = pytest.mark.asyncio
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +34,7 @@ def recorded(directory: Path) -> list[bytes]:
     return found
 
 
+@pytest.mark.asyncio
 async def test_a_recording_relay_subscribes_everything_and_keeps_every_frame(tmp_path):
     frames.warm()
     upstream = FakeUpstream()
@@ -55,6 +56,7 @@ async def test_a_recording_relay_subscribes_everything_and_keeps_every_frame(tmp
     assert recorded(tmp_path / "tapes") == wanted
 
 
+@pytest.mark.asyncio
 async def test_tape_record_follows_a_relay_until_it_is_told_to_stop(tmp_path):
     async with a_world(tmp_path) as world, asyncio.timeout(90):
         key, secret = world.key()
@@ -79,3 +81,26 @@ async def test_tape_record_follows_a_relay_until_it_is_told_to_stop(tmp_path):
     assert b"frames recorded" in out
     (path,) = (tmp_path / "tapes").glob("*.tape")
     assert tape.info(path).damaged is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("relay", "--record", "/proc/nope", "--port", "0"), "cannot record to /proc/nope"),
+        (("tape", "record", "--out", "/proc/nope"), "cannot record to /proc/nope"),
+        (("tape", "record", "--out", "OUT", "--url", "nonsense"), "is no address like"),
+        (("tape", "record", "--out", "OUT", "--keep-gb", "0"), "not a number above zero"),
+        (("tape", "record", "--out", "OUT", "--channels", "trades,foo"), "foo is not of trades"),
+        (("tape", "record", "--out", "OUT", "--url", "ws://127.0.0.1:1/v2/sip", "--seconds", "1"),
+         "was never reached"),
+        (("relay", "--upstream", "http://x"), "is no address like"),
+        (("relay", "--data-url", "x"), "is no address like https"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_recorded_is_one_clear_line(tmp_path, arguments, word):
+    given = [str(tmp_path) if one == "OUT" else one for one in arguments]
+
+    with pytest.raises(CommandError, match=word) as refused:
+        call_command(*given)
+
+    assert "\n" not in str(refused.value)

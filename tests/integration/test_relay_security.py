@@ -1,6 +1,7 @@
 """Who may talk to the relay, how much, and over what: keys, ranges, TLS, limits, metrics."""
 
 import asyncio
+import base64
 import json
 import ssl
 import subprocess
@@ -317,3 +318,123 @@ async def test_over_tls_the_client_takes_the_right_certificate_only(tmp_path):
         await task
         with pytest.raises(InvalidMessage):
             await connect(relay.url.replace("wss:", "ws:"), proxy=None, open_timeout=10)
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+async def test_an_authority_that_cannot_be_read_is_a_state_that_names_it(tmp_path, content):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    states: list[tuple[str, str]] = []
+    client = RelayClient(
+        "wss://127.0.0.1:1/v2/sip", "K", "S", ca_file=str(path), on_frame=lambda frame: None,
+        on_state=lambda *state: states.append(state),
+    )  # fmt: skip
+    task = asyncio.create_task(client.run())
+
+    await until(lambda: any(state == "lost" for state, _ in states))
+
+    await client.close()
+    await task
+    assert f"cannot trust {path}" in dict(states)["lost"]
+
+
+# --- every error a consumer can get --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "goes_on"),
+    [
+        ("{not json", 400, True),
+        ({"action": "subscribe", "trades": ["no spaces"]}, 400, True),
+        ({"action": "subscribe", "orderbooks": ["A"]}, 410, True),
+        ({"action": "subscribe", "trades": ["B"]}, 411, True),
+        ({"action": "auth", "key": "K", "secret": "S"}, 403, True),
+        ({"action": "status"}, 411, True),
+    ],
+)
+async def test_a_refused_request_has_its_code_and_the_conversation_goes_on(
+    tmp_path, said, code, goes_on
+):
+    async with a_world(tmp_path) as world:
+        key = keys.add_key(world.home, role="client", name="c", ranges=["A"])
+        socket = await json_client(world, key)
+        await says(socket)
+
+        await socket.send(said if isinstance(said, str) else json.dumps(said))
+
+        (answer,) = await says(socket)
+        assert (answer["T"], answer["code"], bool(answer["msg"])) == ("error", code, True)
+        assert ((await subscribe(socket, "A"))["trades"] == ["A"]) is goes_on
+        await socket.close()
+
+
+async def test_before_the_login_requests_are_401_and_a_wrong_login_is_the_end(tmp_path):
+    async with a_world(tmp_path) as world:
+        socket = await connect(world.relay.url, compression=None, proxy=None)
+        await says(socket)
+
+        assert (await subscribe(socket, "A"))["code"] == 401
+        await socket.send(json.dumps({"action": "auth", "key": "K", "secret": "S"}))
+        last, code = await last_words(socket)
+
+        assert (last[0]["code"], code) == (402, 1008)
+
+
+async def test_one_connection_too_many_is_406(tmp_path, monkeypatch):
+    async with a_world(tmp_path) as world:
+        monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 1)
+        first = await json_client(world, world.key())
+        assert (await says(first))[0]["msg"] == "authenticated"
+        second = await connect(world.relay.url, compression=None, proxy=None)
+
+        last, code = await last_words(second)
+
+        assert (last[0]["code"], code) == (406, 1008)
+        assert (await subscribe(first, "A"))["trades"] == ["A"]
+        await first.close()
+
+
+async def test_a_defect_of_ours_is_500_for_one_and_nothing_for_the_others(
+    tmp_path, monkeypatch, caplog
+):
+    async with a_world(tmp_path) as world:
+        well = await json_client(world, world.key())
+        await says(well)
+        ill = await json_client(world, world.key())
+        await says(ill)
+        real = world.relay.fanout.subscribed
+
+        def broken(line, channels, resume, **times):
+            if "BROKEN" in channels["trades"]:
+                raise ZeroDivisionError
+            real(line, channels, resume, **times)
+
+        monkeypatch.setattr(world.relay.fanout, "subscribed", broken)
+        await ill.send(json.dumps({"action": "subscribe", "trades": ["BROKEN"]}))
+        last, code = await last_words(ill)
+
+        assert (last[0]["code"], code) == (500, 1011)
+        assert "a conversation failed" in caplog.text
+        assert (await subscribe(well, "A"))["trades"] == ["A"]
+        await well.close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text", "good"),
+    [("Basic", "{0}:{1}", True), ("basic", "{0}:{1}", True), ("Basic", "{0}:x", False),
+     ("Basic", "!", False), ("Bearer", "{0}:{1}", False)],
+)  # fmt: skip
+async def test_an_authorization_header_is_a_login(tmp_path, scheme, text, good):
+    async with a_world(tmp_path) as world:
+        told = text.format(*world.key())
+        value = told if told == "!" else base64.b64encode(told.encode()).decode()
+        socket = await connect(
+            world.relay.url, additional_headers={"Authorization": f"{scheme} {value}"}, proxy=None
+        )
+        await says(socket)
+
+        (answer,) = await says(socket)
+
+        assert answer.get("msg" if good else "code") == ("authenticated" if good else 402)
+        await socket.close()

@@ -28,6 +28,7 @@ from relay.client import RelayClient
 from relay.extension import read_extension
 from relay.protocol import CLOSE_REVOKED, CLOSE_SLOW, Consumer, ServerProtocol
 from relay.server import RelayServer
+from relay.symbols import CHANNELS
 
 pytestmark = pytest.mark.asyncio
 T0_NS = 1_381_152_600_000_000_001
@@ -59,17 +60,20 @@ async def until(check: Callable[[], object]) -> None:
 class FakeUpstream:
     """A venue's stream that says what it is told to; remembers logins and subscriptions."""
 
-    def __init__(self, *, extensions: tuple[str, ...] = ("clock",)) -> None:
+    def __init__(
+        self, *, extensions: tuple[str, ...] = ("clock",), channels=tuple(CHANNELS)
+    ) -> None:
         self.sockets: list[ServerConnection] = []
         self.logins = 0
         self.channels: dict[str, frozenset[str]] = {}
-        self._extensions = extensions
+        self._extensions, self._offered = extensions, channels
 
     async def serve(self, socket: ServerConnection) -> None:
         protocol = ServerProtocol(
             "msgpack",
             lambda key, secret: Consumer(id=key) if (key, secret) == KEYS else None,
             extensions_offered=self._extensions,
+            channels_offered=self._offered,
         )
         try:
             while True:

@@ -133,7 +133,7 @@ def test_the_synthetic_plan_is_passed_on_to_the_venue() -> None:
     assert plan.arguments() == [
         "--synthetic", "9", "--symbols", "400", "--speed", "2", "--lockstep",
     ]  # fmt: skip
-    assert SyntheticPlan().arguments() == ["--synthetic", "7", "--speed", "1", "--lockstep"]
+    assert SyntheticPlan().arguments() == ["--synthetic", "3115", "--speed", "1", "--lockstep"]
 
 
 def test_the_tape_plan_is_passed_on_to_the_venue() -> None:

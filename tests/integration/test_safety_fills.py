@@ -99,6 +99,20 @@ def test_a_fill_after_the_slot_was_given_back_occupies_a_place() -> None:
     assert bench.venue.posts() == 2  # the entry and the OCO
 
 
+def test_a_slot_that_was_given_back_is_not_given_out_again_after_a_late_fill() -> None:
+    bench = given_back()
+    assert trades._free_slot(bench.run) == (1, 2)
+    bench.trader.apply(a_late_fill(bench, 100))
+    for _ in range(3):
+        bench.step(150)
+    bench.venue.quote("25.00", "25.02")  # over the target: the trade ends
+    bench.step(150)
+    bench.step(150)
+    assert bench.trade().state == T.CLOSED
+
+    assert trades._free_slot(bench.run) == (2, 1)
+
+
 def test_a_fill_after_the_oco_was_placed_is_covered_too() -> None:
     bench = partial_entry()
     bench.step(2850)
@@ -191,9 +205,9 @@ def test_a_fill_that_came_before_its_order_was_known_is_booked_later() -> None:
 def test_fills_of_a_slot_given_back_are_read_although_a_newer_one_is_open() -> None:
     bench = given_back()
     a_late_fill(bench, 100)  # its event is lost
-    bench.venue.now_ns += 5_000_000_000
+    bench.venue.now_ns += 4_000_000_000
     bench.venue.quote("20.04", "20.06")
-    (order_id,) = bench.decide(K + 2)
+    (order_id,) = bench.decide(K + 1)
     bench.send(order_id)
 
     bench.trader.fetch_fills()

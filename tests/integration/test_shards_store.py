@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 
+from execution.hub.shard_desk import write_fence
 from shards import blobs
 from shards.keeper import Keeper
-from shards.store import BucketStore, connect
+from shards.pulse import BEAT_S, Pulse
+from shards.store import BucketStore, Fenced, connect
 from tests.servers import Valkey, free_port
 from tests.shard_builders import EVERYTHING, K0, an_engine, close, frame_of, ticks
 
@@ -138,7 +140,7 @@ class FlakyStore:
 
 
 def test_what_could_not_be_kept_is_kept_when_the_server_is_back(client: redis.Redis) -> None:
-    keeper, store = Keeper(client, 3), FlakyStore()
+    keeper, store = Keeper(client), FlakyStore()
     keeper.start()
     try:
         for state in states(2).values():
@@ -153,11 +155,114 @@ def test_what_could_not_be_kept_is_kept_when_the_server_is_back(client: redis.Re
         keeper.stop()
 
 
-def test_heart_beats_expire(client: redis.Redis) -> None:
-    keeper = Keeper(client, 3)
-    keeper.beat({"state": "ready"})
-    keeper.start()
-    keeper.stop()
+def comes_true(wanted: Callable[[], object], *, within_s: float = 10.0) -> bool:
+    never, deadline = threading.Event(), time.monotonic() + within_s
+    while not wanted():
+        if time.monotonic() > deadline:
+            return False
+        never.wait(0.02)  # what a thread does is only seen by looking
+    return True
 
-    assert client.hgetall("hb:shard:3") == {b"state": b"ready"}
-    assert 0 < client.ttl("hb:shard:3") <= 5
+
+def test_heart_beats_go_on_while_the_loop_is_busy_and_end_when_it_is_stuck(
+    client: redis.Redis,
+) -> None:
+    now = [100.0]
+    pulse = Pulse(client, 3, now_ns=lambda: int(now[0] * 1e9), mono=lambda: now[0])
+    pulse.tell({"state": "ready"})
+    pulse.start()
+    try:
+
+        def beaten(at: float) -> bool:
+            told = {b"state": b"ready", b"alive": str(int(at * 1000)).encode()}
+            return client.hgetall("hb:shard:3") == told
+
+        assert comes_true(lambda: beaten(100.0))
+        assert 0 < client.ttl("hb:shard:3") <= 5
+
+        now[0] += 9  # it says nothing, which may be a large take-over
+        assert comes_true(lambda: beaten(109.0))
+
+        now[0] += 2
+        client.delete("hb:shard:3")
+        assert not comes_true(lambda: client.exists("hb:shard:3"), within_s=3 * BEAT_S)
+    finally:
+        pulse.stop()
+
+
+# --- the fence: who has lost the letters writes nothing -------------------------------------------
+
+
+def test_an_assignment_that_does_not_count_any_more_writes_nothing(client: redis.Redis) -> None:
+    kept = states(1)
+    old, new = a_store(client, assignment=4), a_store(client, assignment=5)
+    write_fence(client, "r1", {4, 9})
+    old.save(K0, blobs.encode(kept[K0], 77))
+    write_fence(client, "r1", {5, 9})
+    before = all_of(client)
+
+    with pytest.raises(Fenced):
+        old.save(K0 + 1, blobs.encode(kept[K0 + 1], 77))
+
+    assert all_of(client) == before
+    assert old.load(EVERYTHING, 256).newest.k == K0
+    new.save(K0 + 1, blobs.encode(kept[K0 + 1], 78))
+    assert new.load(EVERYTHING, 256).epoch == 78
+
+
+def test_letters_that_move_while_their_old_owner_writes_are_not_written(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cells = a_store(client, assignment=4), blobs.encode(states(0)[K0], 77)
+    write_fence(client, "r1", {4})
+    look = store._check_fence
+
+    def moved_right_after_the_look(pipe: redis.client.Pipeline) -> None:
+        look(pipe)
+        write_fence(client, "r1", {5})
+
+    monkeypatch.setattr(store, "_check_fence", moved_right_after_the_look)
+    before = all_of(client, but="grants")
+
+    with pytest.raises(redis.WatchError):
+        store.save(K0, cells)
+
+    assert all_of(client, but="grants") == before
+    monkeypatch.undo()
+    with pytest.raises(Fenced):
+        store.save(K0, cells)
+
+
+def test_a_server_that_forgot_its_grants_fences_nobody(client: redis.Redis) -> None:
+    store = a_store(client, assignment=4)
+
+    store.save(K0, blobs.encode(states(0)[K0], 77))
+
+    assert store.load(EVERYTHING, 256).newest.k == K0
+
+
+def test_the_keeper_counts_what_was_fenced_and_goes_on_with_the_rest(client: redis.Redis) -> None:
+    kept = states(2)
+    write_fence(client, "r1", {5})
+    lost, held = a_store(client, assignment=4), a_store(client, assignment=5)
+    keeper = Keeper(client)
+    keeper.start()
+    try:
+        keeper.keep(held, kept[K0], 77)
+        keeper.keep(lost, kept[K0 + 1], 77)
+        keeper.keep(held, kept[K0 + 2], 77)
+
+        assert comes_true(lambda: keeper.waiting == 0)
+    finally:
+        keeper.stop()
+
+    assert (keeper.fenced, keeper.failing) == (1, False)
+    rows = sorted(int(key.rsplit(b":", 1)[1]) for key in client.scan_iter("b:*:AC:*"))
+    assert rows == [K0, K0 + 2]
+
+
+def all_of(client: redis.Redis, but: str = "") -> dict[bytes, object]:
+    """Return everything that is kept."""
+    readers = {b"string": client.get, b"hash": client.hgetall, b"set": client.smembers}
+    keys = [key for key in client.scan_iter() if not but or but not in key.decode()]
+    return {key: readers[client.type(key)](key) for key in keys}

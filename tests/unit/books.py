@@ -1,16 +1,18 @@
 """An obvious model of the books: a list of fills, shares matched one by one, `Fraction` money.
 
 It knows nothing of postings, entries or deltas; the ledger must agree with it whatever happens.
+Every share has a cost of its own in whole micro-dollars, also after a split.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from accounts.domain.ledger import Fill
+from accounts.domain.ledger import Fill, Ledger
 from accounts.domain.money import MICROS_PER_DOLLAR
 
 DAYS = (date(2013, 10, 7), date(2013, 10, 8), date(2013, 10, 9))
@@ -30,6 +32,12 @@ def a_fill(execution_id: str = "e1", **changes) -> Fill:
     return Fill(execution_id=execution_id, **(facts | changes))
 
 
+def a_split(execution_id: str = "split:s1", **changes) -> Fill:
+    """Build a split that brings 10 shares, unless told otherwise."""
+    facts = {"price": 0, "source": Ledger.EXTERNAL, "split": True}
+    return a_fill(execution_id, **(facts | changes))
+
+
 @st.composite
 def fills(draw: st.DrawFn, execution_id: str) -> Fill:
     """Any fill of a few shares, with collisions of time likely."""
@@ -45,15 +53,50 @@ def fills(draw: st.DrawFn, execution_id: str) -> Fill:
     )
 
 
-def fill_lists(max_size: int = 12) -> st.SearchStrategy[list[Fill]]:
-    """Lists of fills with ids of their own."""
-    return st.integers(0, max_size).flatmap(
-        lambda n: st.tuples(*(fills(f"e{i:02d}") for i in range(n))).map(list)
+@st.composite
+def splits(draw: st.DrawFn, execution_id: str) -> Fill:
+    """Any split, to more shares or to fewer, perhaps of a position that is not there."""
+    day = draw(st.sampled_from(range(len(DAYS))))
+    return a_split(
+        execution_id,
+        symbol=draw(st.sampled_from(SYMBOLS)),
+        quantity=draw(st.integers(1, 12)) * draw(st.sampled_from((1, -1))),
+        ts_ns=day * DAY_NS + draw(st.integers(0, 5)),
+        day=DAYS[day],
     )
+
+
+def fill_lists(max_size: int = 12) -> st.SearchStrategy[list[Fill]]:
+    """Lists of fills, splits among them, with ids of their own."""
+
+    def one(i: int) -> st.SearchStrategy[Fill]:
+        return st.one_of(fills(f"e{i:02d}"), fills(f"e{i:02d}"), splits(f"split:{i:02d}"))
+
+    return st.integers(0, max_size).flatmap(lambda n: st.tuples(*map(one, range(n))).map(list))
 
 
 def dollars(micros: int) -> Fraction:
     return Fraction(micros, MICROS_PER_DOLLAR)
+
+
+class Share(NamedTuple):
+    """One open share: the lot it belongs to, and its cost in micro-dollars."""
+
+    lot: str
+    cost: int
+
+
+def spread(held: list[Share], after: int) -> list[Share]:
+    """Return `after` shares for the ones there were: share j stands for the old one under it."""
+    lots = [held[-(-j * len(held) // after) - 1].lot for j in range(1, after + 1)]
+    made: list[Share] = []
+    cost = 0
+    for lot in dict.fromkeys(share.lot for share in held):
+        cost += sum(share.cost for share in held if share.lot == lot)
+        n = lots.count(lot)
+        made += [Share(lot, cost * j // n - cost * (j - 1) // n) for j in range(1, n + 1)]
+        cost = 0 if n else cost  # a lot without a share: its cost is the next one's
+    return made
 
 
 @dataclass
@@ -65,23 +108,24 @@ class Oracle:
     other_fees: list[Fraction] = field(default_factory=list)
 
     def shares(self, symbol: str) -> tuple[list[Fraction], dict[date, Fraction]]:
-        """Return the price paid for each open share (all of one side), and realized by day."""
-        long: list[Fraction] = []
-        short: list[Fraction] = []
+        """Return the cost of each open share (negative when short), and realized by day."""
+        held: list[Share] = []
+        side = 1
         realized: dict[date, Fraction] = defaultdict(Fraction)
         own = [fill for fill in self.standing.values() if fill.symbol == symbol]
         for fill in sorted(own, key=lambda one: (one.ts_ns, one.execution_id)):
-            price = dollars(fill.price)
+            after = len(held) + side * fill.quantity
+            if fill.split and held and after > 0:
+                held = spread(held, after)
+                continue
+            sign = 1 if fill.quantity > 0 else -1
             for _ in range(abs(fill.quantity)):
-                if fill.quantity > 0 and short:
-                    realized[fill.day] += short.pop(0) - price
-                elif fill.quantity > 0:
-                    long.append(price)
-                elif long:
-                    realized[fill.day] += price - long.pop(0)
+                if held and side != sign:
+                    realized[fill.day] += dollars(side * fill.price - held.pop(0).cost)
                 else:
-                    short.append(price)
-        return long or [-price for price in short], realized
+                    side = sign
+                    held.append(Share(fill.execution_id, side * fill.price))
+        return [dollars(share.cost) for share in held], realized
 
     def quantity(self, symbol: str) -> int:
         return sum(fill.quantity for fill in self.standing.values() if fill.symbol == symbol)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from execution.brokers.port import AccountSnapshot
-from execution.domain.rounds import IndexState, RoundInput
+from execution.domain.rounds import IndexState, RoundInput, SymbolFacts
 from signals.messages import Candidate, Gravity, Quote, SessionState
 from signals.parameters.catalogue import defaults, validate
 from signals.session import BUCKET_NS
@@ -151,6 +151,7 @@ def a_round(*candidates: Candidate, **changes: Any) -> RoundInput:
         "api_calls_left": 150,
         "gravity": Gravity(n=2860, n_up2=2 * 1490, w=1400, w_up2=2 * 802),
         "index": an_index(k),
+        "symbols": {c.symbol: SymbolFacts() for c in changes.get("candidates", candidates)},
     }
     return RoundInput(**{**base, **changes})
 

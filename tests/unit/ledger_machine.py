@@ -1,5 +1,5 @@
 """A state machine that treats books badly: duplicates, late and swapped fills, busts, corrections,
-closed days, crashes. The same rules drive the pure ledger and the database.
+splits, closed days, crashes. The same rules drive the pure ledger and the database.
 """
 
 from datetime import date
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from accounts.domain.ledger import Balances, Fill, Ledger
-from tests.unit.books import DAYS, SYMBOLS, Oracle, dollars, fills
+from tests.unit.books import DAY_NS, DAYS, SYMBOLS, Oracle, a_split, dollars, fills, splits
 
 OPENING = 100_000_000_000  # micro-dollars
 MARKS = {"AIG": 44_870_000, "BAC": 13_990_001}
@@ -67,6 +67,30 @@ class LedgerMachine(RuleBasedStateMachine):
         self._take(later)
         self._take(earlier)
         return multiple(later, earlier)
+
+    @rule(target=recorded, symbol=st.sampled_from(SYMBOLS), day=st.sampled_from(range(len(DAYS))))
+    def split_two_for_one(self, symbol: str, day: int) -> Fill:
+        """What is held by now doubles; executions that come later may be older than the split."""
+        held = self.oracle.quantity(symbol)
+        assume(held)
+        self.count += 1
+        split = a_split(
+            f"split:{self.count:03d}",
+            symbol=symbol,
+            quantity=held,
+            ts_ns=day * DAY_NS + 6,
+            day=DAYS[day],
+        )
+        self._take(split)
+        return split
+
+    @rule(target=recorded, data=st.data())
+    def split(self, data: st.DataObject) -> Fill:
+        """Any other split, in or out of order, also one that nothing is left of."""
+        self.count += 1
+        split = data.draw(splits(f"split:{self.count:03d}"))
+        self._take(split)
+        return split
 
     @rule(fill=recorded)
     def duplicate(self, fill: Fill) -> None:

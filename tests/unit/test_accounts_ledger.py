@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from accounts.domain import ledger
 from accounts.domain.ledger import Fill, Ledger, Posting, UnbalancedEntry
-from tests.unit.books import DAYS, SYMBOLS, Oracle, a_fill, dollars, fill_lists
+from accounts.domain.trips import round_trips_of
+from tests.unit.books import DAYS, SYMBOLS, Oracle, a_fill, a_split, dollars, fill_lists
 
 DAY = DAYS[0]
 
@@ -134,6 +136,92 @@ def test_adopted_shares_come_from_outside_not_from_cash():
 def test_nonsense_is_not_a_fill(changes):
     with pytest.raises(ValueError, match="not a fill"):
         a_fill(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"quantity": 0}, {"price": 1}, {"fee": 1}, {"source": Ledger.CASH}]
+)
+def test_a_split_has_shares_and_no_money(changes):
+    with pytest.raises(ValueError, match="not a fill"):
+        a_split(**changes)
+
+
+def lots_of(*fills: Fill) -> list[tuple[str, int, int]]:
+    return [(lot.execution_id, lot.quantity, lot.cost) for lot in ledger.fifo(fills).lots]
+
+
+def test_a_split_moves_shares_from_outside_and_no_money():
+    postings = ledger.fill_postings(a_split(ts_ns=2), [a_fill()], booked=DAY)
+
+    assert postings == [
+        Posting(Ledger.EXTERNAL, "AIG", 0, -10, DAY),
+        Posting(Ledger.POSITION, "AIG", 0, 10, DAY),
+    ]
+    assert lots_of(a_fill(), a_split(ts_ns=2)) == [("e1", 20, 447_300_000)]
+
+
+def test_the_cost_of_a_split_lot_is_given_out_to_the_last_micro_dollar():
+    bought, split = a_fill(quantity=3, price=1_000_001), a_split(quantity=4, ts_ns=2)
+    one = [a_fill(f"s{n}", quantity=-1, price=500_000, ts_ns=3 + n) for n in range(7)]
+    whole = a_fill("all", quantity=-7, price=500_000, ts_ns=9)
+
+    singly = ledger.fifo([bought, split, *one])
+
+    assert [match.realized for match in singly.matches] == [71_429, *[71_428] * 6]
+    assert singly.lots == ()
+    assert ledger.realized_by_day([bought, split, whole]) == {DAY: 499_997}
+    assert ledger.realized_by_day([bought, split, *one]) == {DAY: 499_997}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_reverse_split_hands_the_cost_of_a_lot_without_shares_on(sign):
+    fills = [a_fill(f"e{n}", quantity=sign * n, price=1_000_000 * n, ts_ns=n) for n in (3, 4, 13)]
+
+    lots = lots_of(*fills, a_split(quantity=-sign * 18, ts_ns=20))
+
+    assert lots == [("e13", sign * 2, sign * (9 + 16 + 169) * 1_000_000)]
+
+
+def test_a_reverse_split_of_seven_shares_to_none_is_a_loss_until_the_cash_comes():
+    fills = [a_fill(f"e{n}", quantity=n, price=1_000_000, ts_ns=n) for n in (3, 4)]
+
+    matched = ledger.fifo([*fills, a_split(quantity=-7, ts_ns=9)])
+
+    assert matched.lots == ()
+    assert [match.realized for match in matched.matches] == [-3_000_000, -4_000_000]
+
+
+def test_a_fill_from_before_a_split_that_comes_late_moves_what_the_split_made():
+    split, sold = a_split(ts_ns=5), a_fill("s", quantity=-20, price=30_000_000, ts_ns=6)
+    bought, late = a_fill(ts_ns=2), a_fill("0", price=40_000_000, ts_ns=1)
+
+    postings = post([bought, split, sold, late])
+
+    assert sums(postings) == ledger.rebuilt([late, bought, split, sold], [])
+    # 20 shares became 30: two thirds of each lot's cost are 10 shares
+    assert lots_of(late, bought, split, sold) == [("e1", 10, 298_200_000)]
+    assert ledger.realized_by_day([late, bought, split, sold]) == {DAY: 50_900_000}
+
+
+def test_a_split_whose_purchase_was_taken_back_is_a_fill_at_no_price():
+    bought, split = a_fill(), a_split(ts_ns=2)
+
+    undone = post([bought, split]) + ledger.reversal_postings(bought, [split], booked=DAY)
+
+    assert lots_of(split) == [("split:s1", 10, 0)]
+    assert sums(undone) == ledger.rebuilt([split], [])
+    assert sums(undone)[Ledger.POSITION, "AIG"] == (0, 10)
+
+
+def test_a_round_trip_goes_on_through_a_split():
+    fills = [a_fill(), a_split(ts_ns=2), a_fill("e2", quantity=-20, price=23_000_000, ts_ns=3)]
+
+    (trip,) = round_trips_of(fills)
+
+    assert (trip.quantity, trip.execution_ids) == (20, ("e1", "split:s1", "e2"))
+    assert (trip.bought, trip.sold, trip.realized) == (
+        Decimal("447.30"), Decimal(460), Decimal("12.70"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ PERFECT = {
 
 
 def evidence(**changes: float) -> Evidence:
-    return Evidence(**{name: np.array([value]) for name, value in {**PERFECT, **changes}.items()})
+    return Evidence(**{**PERFECT, **changes})
 
 
 def born(margin: float = 1.0, **changes: float) -> bool:
-    return bool(candidates.passes(evidence(**changes), LIMITS, margin=margin)[0])
+    return candidates.passes(evidence(**changes), LIMITS, margin)
 
 
 def test_the_design_s_example_is_born() -> None:
@@ -65,14 +65,14 @@ def test_near_misses_reach_their_share_of_every_threshold(name: str, near: float
 def test_a_fall_is_no_burst_even_without_thresholds() -> None:
     none = LIMITS._replace(min_magnitude=0, min_z=0, accel_rate=0)
 
-    assert not candidates.passes(evidence(x=-1.0), none)[0]
+    assert not candidates.passes(evidence(x=-1.0), none)
 
 
 def test_a_jump_in_one_bucket_passes_only_when_all_of_it_is_allowed() -> None:
     free = LIMITS._replace(max_jump=1.0)
 
-    assert candidates.passes(evidence(jump_share=1.0), free)[0]
-    assert not candidates.passes(evidence(jump_share=1.2), free)[0]
+    assert candidates.passes(evidence(jump_share=1.0), free)
+    assert not candidates.passes(evidence(jump_share=1.2), free)
 
 
 def ends(**changes: object) -> Reason:
@@ -110,10 +110,8 @@ def test_the_words_are_those_of_the_message() -> None:
 
 
 def rested(state: State, **changes: bool | int) -> State:
-    flags = {name: np.array([bool(changes.get(name))]) for name in
-             ("warm", "suspended", "restarted", "quiet")}  # fmt: skip
-    until_k = np.array([int(changes.get("until_k", 0))])
-    return State(int(candidates.rested(np.array([state], np.uint8), until_k, 100, **flags)[0]))
+    flags = [bool(changes.get(name)) for name in ("warm", "suspended", "restarted", "quiet")]
+    return State(candidates.rested(state, int(changes.get("until_k", 0)) <= 100, *flags))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signals.confidence.check import Check, composite, sat
 from signals.confidence.futures import TrendPart, check_futures, trend_score
@@ -17,6 +19,7 @@ from signals.confidence.gravity import (
     gravity,
     pull,
     residual_percent,
+    tide_of,
 )
 from signals.confidence.index import IndexBook, IndexSeries
 from signals.confidence.spread import check_spread, impact_bps, round_trip_bps, spread_bps
@@ -59,7 +62,9 @@ def gravity_check(**changes: Any) -> Check:
         "as_of_ns": NOW,
         "burst": Burst(return_percent=0.95, beta=1.4, spy_percent=0.12),
     }
-    return check_gravity(**{**base, **changes}, parameters=parameters)
+    told = {**base, **changes}
+    burst = told.pop("burst")
+    return check_gravity(tide_of(**told, parameters=parameters), burst)
 
 
 def test_gravity_equals_the_worked_example() -> None:
@@ -370,11 +375,42 @@ def test_a_gap_in_the_index_starts_it_again_and_an_old_bucket_is_ignored() -> No
 
 def test_the_index_book_ignores_other_symbols() -> None:
     book = IndexBook()
-    book.add(a_bucket(1, 10.0, "VIXY"))
+    book.add(a_bucket(1, 10.0, "AAPL"))
     book.add(a_bucket(1, 10.0, "QQQ"))
 
     assert {symbol: series.last_k for symbol, series in book.series.items()} == {
         "SPY": -1,
         "QQQ": 1,
         "IWM": -1,
+        "VIXY": -1,
     }
+
+
+@given(
+    symbols=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5_000_000)), max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=25),
+)
+def test_breadth_is_the_same_however_the_letters_are_cut(
+    symbols: list[tuple[int, int]], cuts: list[int]
+) -> None:
+    """Partial sums are whole numbers: 26 shards say exactly what one would."""
+
+    def sums(of: list[tuple[int, int]]) -> Gravity:
+        return Gravity(
+            n=len(of),
+            n_up2=sum(up for up, _ in of),
+            w=sum(w for _, w in of),
+            w_up2=sum(up * w for up, w in of),
+        )
+
+    edges = [0, *sorted(min(cut, len(symbols)) for cut in cuts), len(symbols)]
+    parts = [sums(symbols[a:b]) for a, b in pairwise(edges)]
+    total = Gravity(
+        n=sum(p.n for p in parts),
+        n_up2=sum(p.n_up2 for p in parts),
+        w=sum(p.w for p in parts),
+        w_up2=sum(p.w_up2 for p in parts),
+    )
+
+    assert total == sums(symbols)
+    assert breadth(total) == breadth(sums(symbols))

@@ -195,7 +195,7 @@ def test_the_best_score_fires_and_its_record_lists_whom_it_beat() -> None:
     assert fired(decision) == ["ZZZZ"]
     assert [(d["symbol"], round(d["final"], 1)) for d in winner.beat] == [("AAAA", 52.1)]
     assert (loser.rank, loser.primary_id) == (2, "P1")
-    assert loser.primary_reason == "P1: Slot busy: ZZZZ open; you allow 1."
+    assert loser.primary_reason == "P1: Your only slot is busy with ZZZZ."
     assert loser.all_failed == ("P1", "rank")
 
 
@@ -379,7 +379,13 @@ def test_candidate_rows_hold_every_field_and_their_order_does_not_matter() -> No
 # --- properties -----------------------------------------------------------------------------------
 MINIMA = (
     "min_score", "min_reach_prob", "market_gravity_min", "universe_min_price",
-    "ao_min_magnitude_bps", "min_depth_multiple", "luld_min_distance_percent",
+    "ao_min_magnitude_bps", "min_depth_multiple", "luld_min_distance_percent", "futures_trend_min",
+    "min_idiosyncratic_share", "min_shard_coverage", "rvol_min", "ao_min_z", "vol_surge_multiplier",
+)  # fmt: skip
+MAXIMA = (
+    "max_spread_bps", "max_cost_to_target", "max_vwap_stretch_percent", "max_chase_percent",
+    "max_synthetic_share", "max_crowd_percent", "max_burst_buckets", "max_quote_age_ms",
+    "max_relay_lag_ms", "max_clock_skew_ms", "universe_max_price",
 )  # fmt: skip
 
 
@@ -401,6 +407,24 @@ def test_raising_a_minimum_never_opens_a_gate(name: str, share: float) -> None:
     # the depth is also a cap of the size, and a smaller size may pass other gates
     watched = [(b, a) for b, a in pairs if b.id not in ("S11", "C3", "P7", "rank")]
     assert not [(b.id, a.text) for b, a in watched if a.open and not b.open]
+
+
+@given(name=st.sampled_from(MAXIMA), share=st.floats(0, 1))
+def test_lowering_a_maximum_never_opens_a_gate(name: str, share: float) -> None:
+    row, high = BY_NAME[name], some_parameters(vwap_require_above=False)
+    assert row.low is not None
+    lowered = row.typed(type(high[name])(high[name] - share * (high[name] - row.low)))
+    try:
+        low = validate({**high, name: lowered})
+    except ParameterError:
+        return
+    c = a_candidate(luld_up=21.5, synthetic_share=0.4, quote=a_quote(bid=20.03))
+    inputs = a_round(c, relay_lag_ms=900.0, clock_skew_ms=120.0)
+
+    before, after = (decide(inputs, p, {}).records[0] for p in (high, low))
+
+    pairs = zip(before.gates, after.gates, strict=False)
+    assert not [(b.id, a.text) for b, a in pairs if a.open and not b.open and b.id != "rank"]
 
 
 @given(

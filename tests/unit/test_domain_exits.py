@@ -12,11 +12,10 @@ from execution.domain.exits import (
     ExitContext,
     ExitOutcome,
     ladder,
-    ratcheted_stop,
-    time_stop_ns,
     validate_exit,
 )
 from execution.domain.orders import TradeState
+from execution.domain.software_exits import ratcheted_stop, time_stop_ns
 from signals.messages import ExitSignal
 from signals.session import BUCKET_NS, new_york_ns, regular_session
 from tests.unit.domain_builders import END_NS, K, a_quote, some_parameters
@@ -84,7 +83,7 @@ WALK = [
     ("E1", REJECTED, "stale_version", {"newest": False}, {}),
     ("E2", REJECTED, "already_exiting", {"state": TradeState.EXITING}, {}),
     ("E2", REJECTED, "state_closed", {"state": TradeState.CLOSED}, {}),
-    ("E2", REJECTED, "state_partial", {"state": TradeState.PARTIAL}, {}),
+    ("E2", REJECTED, "state_submitted", {"state": TradeState.SUBMITTED}, {}),
     (
         "E2",
         CONFIRMED,

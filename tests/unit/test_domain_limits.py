@@ -181,6 +181,39 @@ def test_margin_and_a_switched_off_spread_are_the_owners_choice() -> None:
     assert recheck(a_plan(), wide, some_parameters(use_spread_liquidity=False)) is None
 
 
+@pytest.mark.parametrize(
+    ("facts", "value", "limit"),
+    [
+        ({"lease_left_ms": 5999.9}, "5999.9", "6000"),
+        ({"lease_left_ms": None}, None, "6000"),
+        ({"reconciled_ns": NOW - 91 * SECOND}, "91", "90"),
+        ({"data_flags": ("gap", "warmup")}, "2", "0"),
+        ({"quote": a_quote(ts_ns=NOW - 3 * SECOND)}, "3000", "2000"),
+        ({"quote": a_quote(ts_ns=NOW, bid=20.00)}, "29.955067", "25"),
+        ({"quote": a_quote(ts_ns=NOW, bid=20.07, ask=20.09)}, "20.09", "20.08"),
+        ({"last_trade_ns": NOW - 6 * SECOND}, "6", "5"),
+        ({"last_price": Decimal("19.88")}, "1.006036", "1"),
+        ({"luld_up": Decimal("20.07")}, "20.08", "20.07"),
+        ({"usual_value": Decimal(1000)}, "5983.84", "5000"),
+        ({"account_as_of_ns": NOW - 11 * SECOND}, "11", "10"),
+        ({"reserved_usd": Decimal("53956.33")}, "6043.678400", "6043.67"),
+        ({"day_pnl": Decimal(-450)}, "-450", "-450"),
+        ({"entries_today": 3}, "3", "3"),
+        ({"last_same_entry_ns": NOW - 30 * SECOND}, "30", "60"),
+        ({"api_calls_left": 60}, "60", "60"),
+        ({"halted": True}, None, None),
+    ],
+)
+def test_a_denial_carries_what_was_measured_and_what_is_allowed(
+    facts: dict[str, Any], value: str | None, limit: str | None
+) -> None:
+    denial = recheck(a_plan(), a_context(**facts), some_parameters())
+
+    assert denial is not None
+    assert denial.value == (None if value is None else Decimal(value))
+    assert denial.limit == (None if limit is None else Decimal(limit))
+
+
 def test_every_code_has_its_test() -> None:
     by_plan = {D.SIGNAL_AGE, D.QUANTITY, D.GEOMETRY, D.PRICE_FLOOR}
 

@@ -31,23 +31,23 @@ def a_signal(ts_ns: int, symbol: str, signal_id: str) -> ExitSignal:
 
 
 def test_a_stop_waits_for_every_shard_and_every_update() -> None:
-    barrier = Barrier(shards={1, 2})
+    barrier = Barrier(grants={11: 1, 12: 2})
     barrier.open(3, updates=2)
     assert barrier.missing() == "shards 1, 2 and 2 trade updates"
 
-    barrier.shard_done(1, 3)
+    barrier.done(11, 3)
     barrier.update(an_update(1))
-    barrier.shard_done(2, 2)
+    barrier.done(12, 2)
     assert not barrier.complete
     barrier.update(an_update(2))
-    barrier.shard_done(2, 3)
+    barrier.done(12, 3)
 
     assert barrier.complete
 
 
 def test_an_acknowledgement_may_come_before_its_stop() -> None:
-    barrier = Barrier(shards={1})
-    barrier.shard_done(1, 5)
+    barrier = Barrier(grants={11: 1})
+    barrier.done(11, 5)
 
     barrier.open(5, updates=0)
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from execution.brokers import wire
+from execution.brokers import alpaca, wire
 from execution.brokers.port import OutcomeUnknown, Refused
 from signals.session import Session
 from tests.fakes.venue_broker import InMemoryVenue
@@ -40,6 +40,15 @@ def test_a_bracket_comes_back_with_its_legs_and_exact_prices(venue) -> None:
         Decimal("20.85"),
         Decimal("19.7"),
     }
+
+
+def test_a_stop_limit_leg_reaches_the_venue_with_both_prices(venue) -> None:
+    order = venue.broker().submit_bracket(**bracket(stop_limit=Decimal("19.66")))
+
+    (stop,) = [leg for leg in order.legs if leg.stop_price is not None]
+    assert (stop.type, stop.stop_price, stop.limit_price) == (
+        "stop_limit", Decimal("19.7"), Decimal("19.66"),
+    )  # fmt: skip
 
 
 def test_a_duplicate_client_id_is_fetched_and_adopted(venue) -> None:
@@ -131,3 +140,12 @@ def test_a_time_survives_the_round_trip() -> None:
 @pytest.mark.parametrize("text", ["", "<html>", "[]", "null", "3"])
 def test_a_foreign_error_page_has_no_message(text) -> None:
     assert wire.error_body(text) == (None, "")
+
+
+def test_the_list_of_all_assets_has_more_time_than_an_order(venue, monkeypatch) -> None:
+    broker = venue.broker()
+    monkeypatch.setattr(alpaca, "TOTAL_TIMEOUT_S", -1.0)  # every answer trickles too slowly
+
+    with pytest.raises(OutcomeUnknown):
+        broker.account()
+    assert [asset.symbol for asset in broker.assets()] == ["ABCD"]

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from signals import oscillator
 from signals.oscillator import Curve, noise_gain
+from tests.twins import closing as arrays_twin
 from tests.twins import oscillator as twin
 
 DATA = Path(__file__).parents[1] / "data"
@@ -38,8 +39,10 @@ def test_example_a_bucket_by_bucket(vectors: dict) -> None:
     curve = Curve("accelerator", a["fast"], a["slow"], a["smooth"])
     middle = (np.array(a["high"]) + np.array(a["low"])) / 2
 
-    found = oscillator.series(middle, curve)
-    accel = oscillator.acceleration(found.x[2:], found.x[:-2], mode="slope", lookback=a["lookback"])
+    found = arrays_twin.series(middle, curve)
+    accel = arrays_twin.acceleration(
+        found.x[2:], found.x[:-2], mode="slope", lookback=a["lookback"]
+    )
 
     assert plain(found.ao) == pytest.approx(a["AO"], abs=1e-9)
     assert plain(found.value) == pytest.approx(a["AC"], abs=1e-9)
@@ -50,7 +53,7 @@ def test_example_a_bucket_by_bucket(vectors: dict) -> None:
 def test_example_b_a_step(vectors: dict) -> None:
     prices = np.r_[np.full(60, 100.0), np.full(60, 101.0)]
 
-    found = oscillator.series(prices, STANDARD)
+    found = arrays_twin.series(prices, STANDARD)
 
     for j, ao, ac, x in vectors["B"]:
         assert found.ao[60 + j] == pytest.approx(ao, abs=PRINTED)
@@ -61,7 +64,7 @@ def test_example_b_a_step(vectors: dict) -> None:
 def test_example_c_a_ramp(vectors: dict) -> None:
     prices = np.r_[np.full(60, 100.0), 100 + 0.01 * np.arange(1, 61)]
 
-    found = oscillator.series(prices, STANDARD)
+    found = arrays_twin.series(prices, STANDARD)
 
     for j, ao, ac in vectors["C"]:
         assert found.ao[60 + j] == pytest.approx(ao, abs=PRINTED)
@@ -72,9 +75,9 @@ def test_example_e_base_and_burst(example: dict) -> None:
     x = np.array(example["x"])[:, None]
     volume = np.array(example["v"])[:, None]
 
-    found = oscillator.burst(x, example["ratio"])
-    surge = oscillator.surge(volume, fast=5, history=36, floor=example["vol_floor"])
-    accel = oscillator.acceleration(x[-1], x[-4], mode="slope", lookback=3)
+    found = arrays_twin.burst(x, example["ratio"])
+    surge = arrays_twin.surge(volume, fast=5, history=36, floor=example["vol_floor"])
+    accel = arrays_twin.acceleration(x[-1], x[-4], mode="slope", lookback=3)
     z = x[-1] / (round(noise_gain(STANDARD), 6) * example["sigma5_bps"])  # as the page prints C
 
     assert found.length[0] == example["burst_len"]
@@ -114,8 +117,8 @@ def test_smoothed_noise_is_smaller_than_raw_noise() -> None:
 def test_x_does_not_depend_on_the_price_level(vectors: dict) -> None:
     path = np.cumprod(1 + np.sin(np.arange(120)) / 1000)
 
-    cheap = oscillator.series(3 * path, STANDARD).x
-    dear = oscillator.series(500 * path, STANDARD).x
+    cheap = arrays_twin.series(3 * path, STANDARD).x
+    dear = arrays_twin.series(500 * path, STANDARD).x
 
     np.testing.assert_allclose(cheap, dear, atol=1e-9)
 
@@ -124,7 +127,7 @@ def test_x_does_not_depend_on_the_price_level(vectors: dict) -> None:
 def test_the_first_value_comes_when_the_warm_up_ends(mode: str) -> None:
     curve = Curve(mode, 5, 34, 5)
 
-    x = oscillator.series(np.full(80, 10.0), curve).x
+    x = arrays_twin.series(np.full(80, 10.0), curve).x
 
     assert math.isnan(x[curve.warm_up - 2])
     assert x[curve.warm_up - 1] == pytest.approx(0, abs=1e-9)
@@ -135,17 +138,17 @@ FINITE = st.floats(5, 500)
 
 @given(arrays(np.float64, st.tuples(st.integers(40, 60), st.integers(1, 9)), elements=FINITE))
 def test_a_symbol_has_the_same_bits_alone_and_among_others(prices: np.ndarray) -> None:
-    together = oscillator.series(prices, STANDARD)
+    together = arrays_twin.series(prices, STANDARD)
     returns = oscillator.log_returns_bps(prices)
     noise = oscillator.noise_bps(returns, min_count=10)
-    bursts = oscillator.burst(together.x[-3:], 0.25)
+    bursts = arrays_twin.burst(together.x[-3:], 0.25)
 
     for i in range(prices.shape[1]):
-        alone = oscillator.series(np.ascontiguousarray(prices[:, i : i + 1]), STANDARD)
+        alone = arrays_twin.series(np.ascontiguousarray(prices[:, i : i + 1]), STANDARD)
         own = np.ascontiguousarray(returns[:, i : i + 1])
         assert alone.x[:, 0].tobytes() == together.x[:, i].tobytes()
         assert oscillator.noise_bps(own, min_count=10)[0] == noise[i]
-        assert oscillator.burst(alone.x[-3:], 0.25).length[0] == bursts.length[i]
+        assert arrays_twin.burst(alone.x[-3:], 0.25).length[0] == bursts.length[i]
         single = oscillator.log_returns_bps(np.ascontiguousarray(prices[:, i : i + 1]))
         assert single.tobytes() == own.tobytes()
 
@@ -197,7 +200,7 @@ def test_minutes_replace_scaled_seconds_when_there_are_ten() -> None:
 def test_acceleration_as_a_ratio_counts_from_one_bp() -> None:
     now, before = np.array([8.0, 8.0, np.nan]), np.array([2.0, -5.0, 1.0])
 
-    found = oscillator.acceleration(now, before, mode="ratio", lookback=3)
+    found = arrays_twin.acceleration(now, before, mode="ratio", lookback=3)
 
     assert found[:2].tolist() == [4.0, 8.0]
     assert math.isnan(found[2])
@@ -216,6 +219,6 @@ def test_acceleration_as_a_ratio_counts_from_one_bp() -> None:
     ],
 )
 def test_bursts_walk_back_to_where_the_rise_began(x: list[float], length: int, flat: int) -> None:
-    found = oscillator.burst(np.array(x)[:, None], 0.25)
+    found = arrays_twin.burst(np.array(x)[:, None], 0.25)
 
     assert (found.length[0], found.flat_length[0]) == (length, flat)

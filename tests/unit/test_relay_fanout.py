@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from relay import frames, keys
 from relay.extension import read_extension
-from relay.fanout import QUEUE_SECONDS, Fanout, Line
+from relay.fanout import QUEUE_SECONDS, Fanout
 from relay.json_frames import to_json
+from relay.lines import Line
 from relay.protocol import Consumer, ServerProtocol
 from relay.ring import Ring
 from relay.routing import Route
@@ -242,6 +243,18 @@ def test_clock_frames_keep_their_place_and_are_never_joined():
     assert kinds == [["x", "t"], ["x", "clock"], ["x", "t"], ["x", "clock"], ["x", "clock"]]
     assert plain.symbols() == ["A", "B"]
     assert fanout.watermark(now_s=0, now_ns=T0_NS) == 7
+
+
+def test_a_clock_that_begins_anew_takes_the_watermark_with_it_and_a_repeated_step_does_not():
+    fanout = a_fanout()
+    fanout.upstream_has_clock = True
+    for clock_ns in (T0_NS, T0_NS - 5_000_000_000):
+        send(fanout, a_clock(clock_ns))
+        assert fanout.market_ns == T0_NS
+
+    send(fanout, a_clock(T0_NS - 3_600_000_000_000))
+
+    assert fanout.market_ns == T0_NS - 3_600_000_000_000
 
 
 def test_without_a_clock_the_watermark_stands_still_when_frames_stop():

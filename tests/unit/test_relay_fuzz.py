@@ -21,6 +21,7 @@ from relay.errors import FrameError
 from relay.extension import pack_extension, read_extension
 from relay.fanout import Fanout
 from relay.json_frames import to_json
+from relay.news import news_in
 from relay.protocol import Consumer, ServerProtocol
 from relay.ring import Ring
 from relay.wire import EXTENSIONS, ProtocolError, is_control
@@ -29,6 +30,11 @@ COUNT = int(os.environ.get("TRADEPLANE_FUZZ", "100000"))
 SEED = int(os.environ.get("TRADEPLANE_FUZZ_SEED", "20261123"))
 TAGS = b"\x80\x8f\x90\x9f\xa0\xbf\xc1\xc7\xc9\xd9\xdb\xdc\xdd\xdf\xff"
 LEAK_BYTES = 8 << 20
+DEEP = b"\xa1z" + b"\x91" * 3000 + b"\xc0"  # deeper than any decoder goes
+_STARTS = (
+    b"\x82\xa1T\xa5clock", b"\x82\xa1T\xa1n", b"\x85\xa1T\xa1x",
+    b"\x83\xa1T\xa1t\xa1S\xa4AAPL", b"\x83\xa1T\xa3gap\xa1e\x01",
+)  # fmt: skip
 SIZES = (0, 1, 2, 15, 16, 31, 32, 127, 128, 255, 256, 65535, 1 << 31, (1 << 32) - 1)
 
 
@@ -62,7 +68,7 @@ def corpus() -> list[bytes]:
         frames.encode_array([head, *encoded]),
         frames.encode_array([head]),
         *(msgpack.packb([one]) for one in controls),
-        b"\x90", b"\xdc\x00\x00",
+        b"\x90", b"\xdc\x00\x00", *(b"\x91" + start + DEEP for start in _STARTS),
     ]  # fmt: skip
 
 
@@ -153,6 +159,10 @@ def test_kernels_and_readers_take_any_bytes():
         again = frames.gather(frame, spans)
         assert frames.scan(again).size == spans.size
         json.loads(to_json(again))
+        try:
+            assert sum(len(body) for body, _ in news_in(again)) <= len(again)
+        except ValueError:
+            pass
     assert good > shares(4) // 10
 
 

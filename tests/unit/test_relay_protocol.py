@@ -283,6 +283,16 @@ def test_the_client_does_not_send_out_of_turn_and_takes_no_nonsense():
         client.receive(msgspec.msgpack.encode([{"T": "success", "msg": "authenticated"}]))
 
 
+def test_an_acknowledgment_holds_symbols_and_whatever_else_is_in_it_is_nothing():
+    client = ClientProtocol("K", "S")
+    odd = {"T": "subscription", "trades": ["A", ["B"], {}, 5, None], "quotes": "A", "bars": {}}
+
+    (event,) = client.receive(msgspec.msgpack.encode([odd]))
+
+    assert event.channels["trades"] == {"A"}
+    assert event.channels["quotes"] == event.channels["bars"] == frozenset()
+
+
 def test_other_control_messages_come_through():
     client, server = a_pair()
     talk(client, server)

@@ -14,7 +14,7 @@ from shards.booking import Booked, Booking
 from shards.buckets import NO_OFFSET, BucketBook, usable
 from shards.columns import Symbols
 from signals.session import BUCKET_NS
-from tests.shard_builders import K0, SESSION, a_tick, at, frame_of, quote, status
+from tests.shard_builders import K0, SESSION, a_tick, at, frame_of, quote, status, trade
 
 RANGES = [("A", "M")]
 SYMBOLS = ["A", "ACME", "BRK.B", "ABCDEFGHI", "LONGNAMEOF16CHAR", "ZED", "ZVZZT", "", "é", "T" * 40]
@@ -63,7 +63,11 @@ def fast(
     parts: list[bytes], offsets: list[int], rules: np.ndarray
 ) -> tuple[Booked, BucketBook, Symbols, Counter[str]]:
     symbols, book, counts = Symbols(RANGES), BucketBook(), Counter[str]()
-    booked = Booking(symbols, book).take(parts, np.array(offsets, np.int64), rules, counts)
+    if not parts:
+        parts, offsets = [b"\x90"], [0]
+    raw = np.frombuffer(bytearray(b"".join([*parts, b"\xa1" * decoding.PADDING])), np.uint8)
+    ends = np.cumsum([len(part) for part in parts])
+    booked = Booking(symbols, book).take(raw, ends, np.array(offsets, np.int64), rules, counts)
     return booked, book, symbols, counts
 
 
@@ -109,8 +113,8 @@ def slow(
                 odd_lots_in_price=bool(rule["odd_lots_in_price"]),
             )[0]  # fmt: skip
             counts["unknown_conditions"] += bool(flags & kernels.UNKNOWN)
-            values = [name, k, *one[["ts_ns", "id", "price", "price_micro", "size"]].tolist()]
-            values += [offset, int(one["exchange"]), int(flags)]
+            values = [k, *one[["ts_ns", "id", "price", "price_micro", "size"]].tolist()]
+            values += [offset, name, int(one["exchange"]), int(flags)]
             if k > CLOSED_K:
                 values.append(int(one["conditions"]))
             found["open" if k > CLOSED_K else "late"].append(tuple(values))
@@ -124,10 +128,15 @@ def agree(parts: list[bytes], offsets: list[int], rules: np.ndarray) -> None:
 
     names = symbols.names
     opened = [
-        (names[row], *rest, int(code))
-        for (row, *rest), code in zip(booked.prints.tolist(), booked.conditions, strict=True)
+        (*rest, names[row], exchange, flags, int(code))
+        for (*rest, row, exchange, flags), code in zip(
+            booked.prints.tolist(), booked.conditions, strict=True
+        )
     ]
-    late = [(names[row], *rest) for row, *rest in book.late.waiting().tolist()]
+    late = [
+        (*rest, names[row], exchange, flags)
+        for *rest, row, exchange, flags in book.late.waiting().tolist()
+    ]
     rest = [
         (booked.raw[span["start"] : span["end"]].tobytes(), *span.tolist()[2:], offset)
         for span, offset in zip(booked.rest, booked.rest_offsets.tolist(), strict=True)
@@ -166,8 +175,64 @@ def test_damaged_frames_are_refused_as_the_twin_refuses_them(
     agree(damaged, list(range(len(parts))), the_rules())
 
 
+USUAL = {
+    "S": st.text("ABCXYZ.", min_size=1, max_size=9),
+    "i": st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 300)),
+    "x": st.sampled_from("VDK"),
+    "p": st.floats(0.01, 1e6),
+    "s": st.one_of(st.integers(0, 2**40), st.integers(1, 300), st.floats(1, 1e4)),
+    "c": st.lists(st.sampled_from("@IFTXOL"), max_size=5),
+    "z": st.sampled_from("ABC"),
+    "t": TIMES.map(frames.timestamp),
+}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.fixed_dictionaries(USUAL),
+            st.permutations(sorted(USUAL)),
+            st.sampled_from([*USUAL, "T", "", "tks"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(-1, 400),
+    st.integers(0, 255),
+)
+@settings(max_examples=400)
+def test_usual_trades_in_any_order_and_hurt_in_one_byte_are_read_as_the_twin_reads_them(
+    trades: list[tuple[dict, list[str], str]], hurt: int, byte: int
+) -> None:
+    messages = []
+    for fields, order, twice in trades:
+        pairs = [(name, fields[name]) for name in order]
+        if twice:  # a key that comes twice, or one that no trade has
+            pairs.append((twice, fields.get(twice, 3)))
+        encoded = b"".join(msgspec.msgpack.encode(part) for pair in pairs for part in pair)
+        messages.append(bytes([0x80 | len(pairs) + 1]) + b"\xa1T\xa1t" + encoded)
+    frame = bytearray(frames.encode_array(messages))
+    if 0 <= hurt < len(frame):
+        frame[hurt] = byte
+
+    agree([bytes(frame), bytes(frame[:-3])], [3, 4], the_rules())
+
+
 def test_more_messages_than_expected_find_room() -> None:
     many = frame_of([a_tick(20 + n / 100, id=n, symbol=f"A{n:x}") for n in range(3000)])
     empty = msgspec.msgpack.encode([{"T": "q"}] * 5000)
 
     agree([many, empty, many], [1, 2, 3], the_rules())
+
+
+def test_a_kind_or_a_symbol_that_is_no_string_does_not_replace_the_one_before() -> None:
+    plain = msgspec.msgpack.decode(trade(a_tick(20.5, id=7)), ext_hook=lambda code, data: data)
+    pairs = [*plain.items(), ("T", ["@"]), ("S", 3)]
+    pairs = [(name, frames.timestamp(at(20.5)) if name == "t" else one) for name, one in pairs]
+    body = b"".join(msgspec.msgpack.encode(part) for pair in pairs for part in pair)
+
+    frame = frames.encode_array([bytes([0x80 | len(pairs)]) + body])
+    agree([frame], [1], the_rules())
+
+    booked, *_ = fast([frame], [1], the_rules())
+    assert booked.prints["id"].tolist() == [7]

@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from relay import frames
+from shards import describe
 from shards.engine import Engine
 from signals.candidates import State
-from signals.messages import Candidate
+from signals.messages import Candidate, WatchedPosition
 from tests.shard_builders import K0, a_tick, an_engine, at, close, frame_of, quote, status, ticks
 from tests.twins.buckets import Tick
 
@@ -239,6 +241,18 @@ def test_the_quote_is_that_of_the_bucket_s_end_plus_grace() -> None:
     assert engine.quote_state(0)["bid"] == 1.0
 
 
+@pytest.mark.parametrize(("unit", "size"), [("auto", 5), ("shares", 5), ("round_lots", 500)])
+def test_a_quotes_size_is_told_in_shares(unit: str, size: int) -> None:
+    engine = an_engine(parameters={"quote_size_unit": unit})
+    engine.feed(frame_of([*ticks("0 10x100"), quote(1, 9.9, 10.1, size=5)]))
+    close(engine, K0)
+
+    (told,) = describe.quotes(engine, np.array([0]), np.full((12, 1), np.nan))
+
+    assert told is not None
+    assert (told.bid_size, told.ask_size) == (size, size)
+
+
 def test_one_sided_quotes_are_quotes_but_no_midpoint() -> None:
     engine = an_engine(parameters={"bar_price_source": "mid"})
     engine.feed(frame_of([*ticks("0 10x100"), quote(1, 0, 10.1)]))
@@ -257,6 +271,80 @@ def test_index_symbols_ride_on_the_report() -> None:
     (spy,) = close(engine, K0)[0].report_parts["index"]
 
     assert (spy.symbol, spy.k, spy.close, spy.mid, spy.ts_ns) == ("SPY", K0, 500.0, 500.0, at(1))
+
+
+def test_a_watched_position_s_bucket_rides_on_the_report_until_it_is_released() -> None:
+    engine = an_engine()
+    engine.watch(
+        WatchedPosition(
+            position_id="r:1", version=1, symbol="ACME", quantity=100, stop=9.0, target=12.0,
+            opened_ts_ns=at(0),
+        )
+    )  # fmt: skip
+    engine.feed(frame_of([*ticks("1 10x100, 2 10.4x100, 3 10.2x100"), quote(4, 10.1, 10.3)]))
+
+    (mark,) = close(engine, K0)[0].report_parts["marks"]
+    (quiet,) = close(engine, K0 + 1)[0].report_parts["marks"]
+    engine.release("r:1")
+
+    assert (mark.symbol, mark.k, mark.high, mark.low, mark.close) == ("ACME", K0, 10.4, 10, 10.2)
+    assert (mark.quote.bid, mark.quote.ask, mark.halted) == (10.1, 10.3, False)
+    assert (quiet.high, quiet.low, quiet.close) == (10.2, 10.2, 10.2), "no print: the close again"
+    assert close(engine, K0 + 2)[0].report_parts["marks"] == []
+
+
+def test_a_mark_has_the_returns_of_whole_minutes() -> None:
+    engine = an_engine()
+    engine.watch(
+        WatchedPosition(
+            position_id="r:1", version=1, symbol="ACME", quantity=1, stop=1.0, target=99.0,
+            opened_ts_ns=at(0),
+        )
+    )  # fmt: skip
+    engine.feed(frame_of(ticks("1 10x100, 61 10.1x100, 121 10x100")))
+
+    marks = [one.report_parts["marks"][0] for one in close(engine, K0 + 35)]
+
+    assert marks[22].returns_1m_bps == []
+    assert marks[23].returns_1m_bps == pytest.approx([1e4 * np.log(1.01)])
+    assert marks[35].returns_1m_bps == pytest.approx([1e4 * np.log(1.01), -1e4 * np.log(1.01)])
+
+
+def test_halts_of_the_day_are_counted_once_each_with_the_end_of_the_newest() -> None:
+    engine = an_engine()
+    words = [status(6, "P"), status(7, "P"), status(25, "T"), status(31, "H"), status(52, "T")]
+    engine.feed(frame_of([*ticks("0 10x100"), *words]))
+    close(engine, K0 + 5)
+    halted = int(engine.table["halted"][0])
+    close(engine, K0 + 11)
+
+    assert halted == 0
+    assert (engine.table["pauses"][0], engine.table["resumed_ns"][0]) == (2, at(52))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "reason", "flagged"),
+    [
+        ("ACME", "", False),
+        ("ACME", "M1", False),
+        ("ACME", "LUDP", False),
+        ("ACME", "MWC1", True),
+        ("ACME", "2", True),
+        ("SPY", "", True),
+        ("QQQ", "T1", True),
+        ("IWM", "", False),
+    ],
+)
+def test_a_market_wide_halt_is_told_with_the_report(
+    symbol: str, reason: str, flagged: bool
+) -> None:
+    engine = an_engine()
+    tape = [*ticks("0 10x100", symbol=symbol), status(6, "H", symbol=symbol, reason=reason)]
+    engine.feed(frame_of([*tape, status(11, "T", symbol=symbol)]))
+
+    told = [one.report_parts["flags"] for one in close(engine, K0 + 2)]
+
+    assert told == [[], ["market_halt"] if flagged else [], []]
 
 
 def test_breadth_counts_who_traded_and_what() -> None:
@@ -313,3 +401,32 @@ def test_a_longer_window_deepens_the_rings() -> None:
 def test_an_unknown_price_source_is_refused() -> None:
     with pytest.raises(ValueError, match="bar_price_source"):
         an_engine(parameters={"bar_price_source": "last"})
+
+
+MANY = ["A" + "".join(letters) for letters in product("BCDEFGHIJKLMN", repeat=3)]
+
+
+def test_every_stock_is_counted_whoever_brought_it() -> None:
+    """More than the counters begin with come by quotes alone; then they trade."""
+    engine = an_engine()
+    engine.feed(frame_of([quote(1, 9.9, 10.1, symbol=name) for name in MANY]))
+    engine.close_due(at(1))
+    engine.feed(frame_of([a_tick(2, symbol=name) for name in MANY]))
+    (closed,) = close(engine, K0)
+
+    assert len(MANY) > 2 * 1024
+    assert engine.table["seen"].tolist() == [1] * len(MANY)
+    assert closed.report_parts["prints"] == closed.report_parts["n_symbols"] == len(MANY)
+
+
+def test_a_restored_engine_counts_every_stock_again() -> None:
+    first, other = an_engine(), an_engine()
+    first.feed(frame_of([a_tick(2, symbol=name) for name in MANY]), 0)
+    close(first, K0)
+
+    other.restore(first.state_after(K0), {}, {})
+    other.feed(frame_of([a_tick(7, symbol=name) for name in MANY]), 1)
+    (closed,) = close(other, K0 + 1)
+
+    assert other.table["seen"].tolist() == [2] * len(MANY)
+    assert closed.report_parts["prints"] == 2 * len(MANY)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from relay.symbols import is_pattern, is_symbol
 from shards import letters
-from shards.letters import assign_balanced, assign_letters, holds, merge, pattern
+from shards.letters import assign_letters, holds, merge, pattern
 
 SYMBOLS = st.text("ABCMYZabz019.-/_", min_size=1, max_size=6)
 
@@ -55,21 +55,6 @@ def test_the_relay_takes_every_pattern(shards: int, each: int) -> None:
     for ranges in assign_letters(range(1, shards + 1), each).values():
         for one in ranges:
             assert is_pattern(pattern(one)) or is_symbol(pattern(one))
-
-
-@given(st.lists(st.floats(0, 1000), min_size=26, max_size=26), st.integers(1, 26), SYMBOLS)
-def test_balanced_letters_have_one_owner_too(loads: list[float], shards: int, symbol: str) -> None:
-    load = dict(zip(letters.LETTERS, loads, strict=True))
-
-    assigned = assign_balanced(range(1, shards + 1), load)
-
-    assert sum(holds(ranges, symbol) for ranges in assigned.values()) == 1
-
-
-def test_balancing_by_load_splits_where_the_heavy_letters_are() -> None:
-    load = dict.fromkeys(letters.LETTERS, 1.0) | {"A": 25.0}
-
-    assert assign_balanced([1, 2], load)[2] == [("B", "[")]
 
 
 def test_ranges_that_touch_are_joined() -> None:

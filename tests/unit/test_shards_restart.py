@@ -199,3 +199,14 @@ def test_batching_changes_no_report(rng: random.Random, copies: int) -> None:
     assert [one.rows.tobytes() for one in closed] == [
         msgspec.msgpack.decode(each)[1] for each in plain
     ]
+
+
+def test_a_frame_that_joins_several_is_asked_for_from_its_first() -> None:
+    engine = an_engine()
+    engine.feed(frame_of([a_tick(1)]), 4, 4)
+    engine.feed(frame_of([a_tick(2), a_tick(5.2)]), 5, 9)
+    (closed,) = engine.close_due(at(5) + engine.grace_ns)
+
+    state = engine.state_after(closed.k)
+
+    assert (state.first_later_offset, state.position) == (5, 10)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from relay.symbols import is_pattern, is_symbol
 from shards.letters import LETTERS, holds, pattern
-from shards.split import by_hand, by_load, check, take_over
+from shards.split import by_hand, by_load, check, check_plan, minus, planned, take_over
 
 CELLS = st.text("ABMYZ", min_size=1, max_size=2)
 LOADS = st.dictionaries(CELLS, st.floats(0, 1000), max_size=20)
@@ -54,6 +54,7 @@ def test_a_map_is_written_as_people_say_it() -> None:
         ("A-L | N-Z", "no owner"),
         ("A-L | M-Z a", "neither letters"),
         ("A-M | [N,N) N-Z", "empty range"),
+        ("[A,AAPL) | [AAPL,B) B-Z", "finer"),
     ],
 )
 def test_maps_that_lose_or_double_symbols_are_refused(text: str, why: str) -> None:
@@ -91,3 +92,28 @@ def test_nobody_left_is_said() -> None:
         take_over({1: [("", "")]}, [], {})
     with pytest.raises(ValueError, match="no shard"):
         by_load([], {})
+
+
+def test_a_plan_is_a_word_or_a_map_and_the_dead_are_taken_over() -> None:
+    load = {"A": 9.0, "B": 1.0}
+    each = {"letters_per_shard": 1, "load": load}
+
+    assert planned("letters", [4, 6], **each) == {4: [("", "N"), ("[", "")], 6: [("N", "[")]}
+    assert planned("load", [4, 6], **each) == by_load([4, 6], load)
+    assert planned("A-M | N-Z", [1, 2, 3], **each)[2] == [("N", "[")]
+    assert planned("A-M | N-Z", [2], **each) == {2: [("", "")]}
+    for bad in ("by chance", "A-M | M-Z", "", "|"):
+        with pytest.raises(ValueError, match=r"neither|owner"):
+            check_plan(bad)
+
+
+RANGES = st.lists(st.tuples(CELLS, st.one_of(CELLS, st.just(""))), max_size=4).map(
+    lambda found: [(low, high) for low, high in found if not high or low < high]
+)
+
+
+@given(RANGES, RANGES, st.text("ABMYZ", min_size=1, max_size=3))
+def test_what_is_left_is_what_was_not_taken(ranges, taken, symbol: str) -> None:
+    left = minus(ranges, taken)
+
+    assert holds(left, symbol) == (holds(ranges, symbol) and not holds(taken, symbol))

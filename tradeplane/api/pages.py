@@ -6,13 +6,15 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from tradeplane.api import keys
 from tradeplane.api.scopes import READ, SCOPES, scopes_of
 from tradeplane.models import ApiKey
+from tradeplane.pages import figures
+from tradeplane.pages.shell import page
 
 #: choice of the form → days; None never ends.
 LIFETIMES: dict[str, int | None] = {"30": 30, "90": 90, "365": 365, "never": None}
@@ -68,8 +70,7 @@ def _page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpRespon
         rows = rows.filter(owner=person)
     may = scopes_of(person)
     context = {
-        "here": "api-keys",
-        "rows": [{"key": key, "state": _state(key, now)} for key in rows[:SHOWN_MAX]],
+        "rows": [_row(key, now) for key in rows[:SHOWN_MAX]],
         "scopes": [
             {"name": name, "words": words, "may": name in may, "on": name == READ}
             for name, words in SCOPES.items()
@@ -77,7 +78,18 @@ def _page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpRespon
         "lifetimes": [(value, _lifetime(days)) for value, days in LIFETIMES.items()],
         "lifetime": LIFETIME_DEFAULT,
     }
-    return render(request, "keys/list.html", context | more, status=status)
+    return page(request, "keys/list.html", "api-keys", context | more, status=status)
+
+
+def _row(key: ApiKey, now: datetime) -> dict[str, Any]:
+    return {
+        "key": key,
+        "state": _state(key, now),
+        "made": figures.wall(key.made_at, now),
+        "ends": "never" if key.expires_at is None else f"{key.expires_at:%d %b %Y}",
+        "used": "never" if key.last_used_at is None else figures.wall(key.last_used_at, now),
+        "revoked": "" if key.revoked_at is None else figures.wall(key.revoked_at, now),
+    }
 
 
 def _state(key: ApiKey, now: datetime) -> str:

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpRequest
 from ninja import Path, Query, Router
 from ninja.errors import HttpError
 
+from execution.selectors import current_run
+from execution.services.preview import preview
 from signals import selectors, services
 from signals.errors import StaleParameters
-from signals.parameters.catalogue import BY_NAME, PARAMETERS, BadValue, advice
+from signals.parameters.catalogue import BY_NAME, PARAMETERS, BadValue, advice, validate
 from tradeplane.api import schemas as s
 from tradeplane.api.auth import caller_of, needs
 from tradeplane.api.errors import CONFLICT, NOT_FOUND, REFUSALS
@@ -18,6 +21,8 @@ from tradeplane.api.idempotency import IdempotencyKey, once
 from tradeplane.api.scopes import ADMIN
 from tradeplane.api.scopes import PARAMETERS as SAVE
 from tradeplane.api.throttle import Throttle
+from tradeplane.pages.kept import bars_of
+from tradeplane.pages.parameters import let_expire, mode_is_bound
 
 router = Router(tags=["parameters"])
 Answer = dict[str, Any]
@@ -75,16 +80,49 @@ def _saved(request: HttpRequest, body: s.ParametersIn) -> Answer:
         raise StaleParameters(f"version {active} is active, not version {body.base_version}")
     values = _whole_set(body, old)
     author = caller_of(request).name[:AUTHOR_MAX]
-    version = services.save_parameters(
-        values=values, author=author, comment=body.reason, base_version=active
-    )
-    new = selectors.parameters_of(version)
-    _check_change(request, old, new)
-    services.activate(version, author=author)
+    with transaction.atomic():
+        version = services.save_parameters(
+            values=values, author=author, comment=body.reason, base_version=active
+        )
+        new = selectors.parameters_of(version)
+        _check_change(request, old, new)
+        services.activate(version, author=author)
+        let_expire(current_run(), version, body.expires_minutes)
     return {"version": version, "advice": advice(new)}
 
 
-def _whole_set(body: s.ParametersIn, old: Mapping[str, object]) -> dict[str, object]:
+@router.post(
+    "/parameters/preview",
+    response={200: s.PreviewOut, **REFUSALS, **NOT_FOUND},
+    throttle=Throttle("write"),
+)
+def preview_parameters(request: HttpRequest, body: s.PreviewIn) -> Answer:
+    """What the last minutes would have fired under another set; changes nothing."""
+    run = current_run()
+    if run is None:
+        raise HttpError(404, "no run has rounds to look at yet")
+    _, old = selectors.active_parameters()
+    new = validate(_whole_set(body, old))
+    found = preview(
+        run,
+        new,
+        active=old,
+        minutes=body.minutes,
+        bars_of=bars_of,
+    )
+    counted = bool(found.rounds) and not found.honesty.refused
+    return {
+        **asdict(found),
+        "trials": services.count_trial(new, kind="preview", actor=caller_of(request).name)
+        if counted
+        else 0,
+        "badge": found.honesty.badge,
+        "note": found.honesty.note,
+        "classes": found.honesty.classes,
+    }
+
+
+def _whole_set(body: s.ParametersIn | s.PreviewIn, old: Mapping[str, object]) -> dict[str, object]:
     """Return every name with its new value; nothing falls back to a default by being left out."""
     if (body.values is None) == (body.changes is None):
         raise HttpError(422, "send either values (every name) or changes (names that differ)")
@@ -108,5 +146,7 @@ def _check_change(
         raise HttpError(422, "nothing would change")
     if "kill_switch" in changed:
         raise HttpError(422, "kill_switch is turned at /api/kill-switch, not saved as a parameter")
+    if bound := mode_is_bound(changed):
+        raise HttpError(409, bound)
     if "alpaca_trading_mode" in changed and new["alpaca_trading_mode"] == "live":
         caller_of(request).require(ADMIN)

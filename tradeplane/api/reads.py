@@ -4,12 +4,21 @@ from typing import Any
 
 from django.http import Http404, HttpRequest
 from ninja import Path, Query, Router
+from ninja.errors import HttpError
 
 from accounts.models import Account
+from execution import selectors
 from execution.models import Decision
+from execution.services.preview import what_if
+from signals.parameters.catalogue import defaults, validate
+from signals.services import count_trial
 from tradeplane.api import rows
 from tradeplane.api import schemas as s
+from tradeplane.api.auth import caller_of
 from tradeplane.api.errors import NOT_FOUND, REFUSALS
+from tradeplane.api.throttle import Throttle
+from tradeplane.pages import whynot
+from tradeplane.pages.kept import bars_of
 
 router = Router()
 Answer = dict[str, Any]
@@ -44,6 +53,60 @@ def decision(request: HttpRequest, decision_id: Path[s.Id]) -> Decision:
     if found is None:
         raise Http404("there is no such decision")
     return found
+
+
+@router.post(
+    "/decisions/{decision_id}/what-if",
+    response={200: s.WhatIfOut, **REFUSALS, **NOT_FOUND},
+    tags=["decisions"],
+    throttle=Throttle("write"),
+)
+def decision_what_if(request: HttpRequest, decision_id: Path[s.Id], body: s.WhatIfIn) -> Answer:
+    """What other parameters would have made of one decision; changes nothing."""
+    found = Decision.objects.select_related("run").filter(pk=decision_id).first()
+    if found is None:
+        raise Http404("there is no such decision")
+    version = str(found.record.get("params_version"))
+    old = {**defaults(), **found.run.parameters.get(version, {})}
+    new = validate({**old, **body.changes})
+    answer = what_if(found, new, old=old, bars_of=bars_of)
+    return {
+        "badge": answer.honesty.badge, "note": answer.honesty.note,
+        "classes": answer.honesty.classes, "outcome": answer.outcome, "reason": answer.reason,
+        "trials": 0 if answer.outcome is None else _trial(request, new),
+    }  # fmt: skip
+
+
+def _trial(request: HttpRequest, new: dict[str, object]) -> int:
+    return count_trial(new, kind="what_if", actor=caller_of(request).name)
+
+
+@router.get("/funnel", response={200: s.FunnelOut, **REFUSALS, **NOT_FOUND}, tags=["decisions"])
+def funnel(request: HttpRequest, asked: Query[s.FunnelAsked]) -> Answer:
+    """What blocks most: how the candidates narrowed down in one round, or over the day."""
+    run = rows.run_of(asked.run)
+    if run is None:
+        raise Http404("there is no run yet")
+    found = selectors.funnel(run, asked.k)
+    return {"k": asked.k, "closed": found.pop("closed"), "stages": found}
+
+
+@router.get("/why-not", response={200: s.WhyNotOut, **REFUSALS, **NOT_FOUND}, tags=["decisions"])
+def why_not(request: HttpRequest, asked: Query[s.WhyNotAsked]) -> Answer:
+    """Why any symbol did not fire in any five seconds, also one that was no candidate."""
+    run = rows.run_of(asked.run)
+    if run is None:
+        raise Http404("there is no run yet")
+    k = asked.k if asked.k is not None else whynot.bucket_at(run, asked.at or "")
+    if k is None:
+        raise HttpError(422, "say which bucket: k, or at as HH:MM:SS, New York")
+    answer = whynot.why_not(run, asked.symbol, k)
+    return {
+        "symbol": answer.symbol, "k": k, "state": answer.state, "said": answer.said,
+        "decision_id": answer.decision_id, "changes": answer.changes(), "badge": answer.badge,
+        "note": answer.note,
+        "tests": [{**test._asdict(), "margin": test.margin} for test in answer.tests],
+    }  # fmt: skip
 
 
 @router.get("/trades", response={200: s.Trades, **REFUSALS, **NOT_FOUND}, tags=["trades"])

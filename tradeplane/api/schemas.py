@@ -57,6 +57,51 @@ class DecisionsAsked(OfRun):
     outcome: Outcome | None = None
 
 
+class FunnelAsked(Schema):
+    k: int | None = Field(None, ge=0, le=ID_MAX, description="one round; without it the day")
+    run: RunId | None = None
+
+
+class FunnelOut(Schema):
+    """Candidate-rounds left after each stage: G, S, C, score, confirm, P, rank, fired."""
+
+    k: int | None
+    stages: dict[str, int]
+    closed: dict[str, int] = Field(description="how often each gate stood in the way")
+
+
+class WhyNotAsked(Schema):
+    symbol: Symbol
+    k: int | None = Field(None, ge=0, le=ID_MAX, description="bucket number: ts_ns // 5e9")
+    at: str | None = Field(None, pattern=r"^[0-9:]{4,8}$", description="or New York: 10:30:05")
+    run: RunId | None = None
+
+
+class ThresholdOut(Schema):
+    id: str
+    name: str = Field(description="the parameter; empty for T1")
+    value: float | None
+    op: str
+    limit: float
+    margin: float | None = Field(description="below 0: so much is missing")
+    passed: bool
+    text: str
+
+
+class WhyNotOut(Schema):
+    """`state`: decided (read the decision), recomputed, young, outside the session, gone."""
+
+    symbol: str
+    k: int
+    state: str
+    said: str
+    decision_id: int | None
+    tests: list[ThresholdOut]
+    changes: list[dict[str, str]]
+    badge: str = Field(description="how sure it is that the changes would have made a candidate")
+    note: str
+
+
 class TradesAsked(OfRun):
     state: str | None = Field(None, pattern=r"^[a-z_]{1,20}$")
     day: date | None = None
@@ -331,6 +376,62 @@ class ParametersIn(Strict):
     reason: Line = Field(max_length=300)
     values: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
+    expires_minutes: int | None = Field(
+        None, ge=1, le=390, description="of market time: then the change goes back by itself"
+    )
+
+
+class PreviewIn(Strict):
+    """The set to try: either `values` (every name) or `changes` (names that differ)."""
+
+    minutes: int = Field(30, ge=1, le=120, description="of market time, up to the newest round")
+    values: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = None
+
+
+class WhatIfIn(Strict):
+    changes: dict[str, Any]
+
+
+class WhatIfOut(Schema):
+    badge: str
+    note: str
+    classes: dict[str, str]
+    outcome: str | None = Field(description="null: it cannot be told; reason says why")
+    reason: str
+    trials: int = Field(description="different sets tried so far on recorded data; 0: not counted")
+
+
+class PreviewChange(Schema):
+    k: int
+    symbol: str
+    candidate_id: str
+    exact: bool = Field(description="false: after the first difference the day would be another")
+    score: float | None
+    was: str = Field(description="the reason that was recorded")
+    would: str = Field(description="the reason under the other set")
+    decision_id: int | None
+
+
+class PreviewOut(Schema):
+    """What would have fired.
+
+    `badge`: exact, at least, recomputed, by the day as it was, refused, none.
+    """
+
+    badge: str
+    note: str
+    classes: dict[str, str] = Field(description="A, B, C, D or - of each changed parameter")
+    first_k: int
+    last_k: int
+    rounds: int
+    short: bool = Field(description="too many candidates: only the newest rounds were looked at")
+    unknown: int = Field(description="candidates left out: their buckets are gone (class B)")
+    trials: int = Field(description="different sets tried so far on recorded data; 0: not counted")
+    fired_before: int
+    fired: int
+    gained: list[PreviewChange]
+    lost: list[PreviewChange]
 
 
 class SavedOut(Schema):

@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse
 STOP = "execution.add_killswitch"
 CHANGE_PARAMETERS = "signals.add_parameterset"
 ACKNOWLEDGE = "execution.add_acknowledgement"
-OPERATOR_RIGHTS = (STOP, CHANGE_PARAMETERS, "signals.add_activeparameters", ACKNOWLEDGE)
+SHARDS = "execution.add_shardchange"
+OPERATOR_RIGHTS = (STOP, CHANGE_PARAMETERS, "signals.add_activeparameters", ACKNOWLEDGE, SHARDS)
 OPERATORS, VIEWERS = "operators", "viewers"
 
 View = Callable[..., HttpResponse]

@@ -19,27 +19,24 @@ from execution.selectors import TradingDayFacts
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults
 from signals.session import BUCKET_NS
-from tradeplane.pages import candidates, figures, letters, log, outcomes, position
+from tradeplane.pages import (
+    candidates,
+    figures,
+    letters,
+    log,
+    machinery,
+    outcomes,
+    position,
+    steps,
+)
 from tradeplane.pages.buckets import Buckets
 from tradeplane.pages.health import Health, Watch
 
 SECTIONS = (
     "mode", "switch", "hero", "startup", "candidates", "funnel", "position", "letters", "shards",
-    "versions", "activity", "stopping",
+    "versions", "activity", "stopping", "relay", "stages", "problems",
+    "trades",
 )  # fmt: skip
-STEP_WORDS = {"pending": "Waiting", "running": "Working", "done": "Done", "blocked": "Blocked"}
-STEP_NAMES = {
-    "lease": "Hub takes the lease",
-    "relay": "Hub joins the relay",
-    "upstream": "Feed opened",
-    "account": "Account read",
-    "updates": "Order updates",
-    "clock": "Market clock",
-    "reconcile": "Books agree",
-    "universe": "Universe chosen",
-    "shards": "Shards warm",
-    "rounds": "Rounds run",
-}
 MODES = {
     "off": ("OFF", "not deciding"),
     "shadow": ("SHADOW", "no orders at the broker"),
@@ -49,6 +46,7 @@ MODES = {
 FUNNEL = (("S", "Healthy stock"), ("C", "Confident"), ("confirm", "Confirmed"), ("fired", "Fired"))
 ROUNDS_AT_ONCE = 20_000
 SHARDS_MAX = 26
+TRADES_MAX = 20
 
 
 @dataclass
@@ -81,6 +79,7 @@ class Board:
         self._buckets = Buckets(client)
         self._funnel = Funnel()
         self._watch = Watch()
+        self._counted: tuple[tuple[str, int | None], dict[str, int]] = (("", None), {})
         self._table: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def read(self) -> tuple[dict[str, Any], Health]:
@@ -90,8 +89,11 @@ class Board:
         if run is None:
             return _nothing(beats), Health(state="empty", why="Nothing has run yet.")
         hub = None if beats is None else beats.pop("hub", None)
+        relay = None if beats is None else beats.pop("relay", None)
         health = self._watch.look(run, hub, beats)
-        values = self._values(run, hub, beats, health)
+        lagged = letters.with_lags(beats, hub, speed=health.speed, lockstep=run.lockstep)
+        values = self._values(run, hub, lagged, health)
+        values["relay"] = machinery.relay(relay)
         if health.state == "live" and not values["candidates"]["rows"]:
             health = health.but(state="empty")
         values["hero"] = {**values["hero"], "health": health.state}
@@ -101,7 +103,7 @@ class Board:
         self,
         run: Run,
         hub: dict[str, str] | None,
-        beats: dict[str, dict[str, str]] | None,
+        beats: letters.Beats | None,
         health: Health,
     ) -> dict[str, Any]:
         p = parameters_of(run)
@@ -111,25 +113,45 @@ class Board:
         table = self._candidates(run, newest, p)
         switch = KillSwitch.objects.first()
         described = [position.describe(trade, self._mark(run, trade.symbol), p) for trade in trades]
-        steps = [step(row) for row in selectors.startup_steps(run)]
+        begun = steps.steps(selectors.startup_steps(run), run.started_at)
+        cells = letters.cells(run, beats, float(p["max_relay_lag_ms"]))
         money = self._money(run, day, trades, p)
         return {
             "mode": mode(run),
             "switch": switch_of(switch),
             "hero": {
-                **say(run, steps, newest, trades, day, switch, p, health),
+                **say(run, begun, newest, trades, day, switch, p, health),
                 "kpis": money,
             },
-            "startup": {"steps": steps, "said": said_of(steps)},
+            "startup": {
+                "steps": begun,
+                "said": steps.said_of(begun, dark=cells["dark"]),
+                "started": figures.wall(run.started_at),
+            },
             "candidates": table,
             "funnel": self._funnel_of(run, newest),
             "position": {"trades": described, "slots": _slots(trades, day, p)},
-            "letters": letters.cells(run, beats, float(p["max_relay_lag_ms"])),
-            "shards": letters.shards(run, beats),
+            "letters": cells,
+            "shards": letters.shards(run, beats, selectors.drained_shards()),
             "versions": letters.versions(run, hub, beats),
             "activity": [log.line(row) for row in selectors.activity(run, log.NEWEST)],
             "stopping": _stopping(described, run),
+            "stages": machinery.stages(hub, beats, float(p["lateness_grace_ms"])),
+            "problems": self._problems(run),
+            "trades": [position.closed(row) for row in selectors.closed_trades(run, TRADES_MAX)],
         }
+
+    def _problems(self, run: Run) -> dict[str, int]:
+        """Warnings and errors of the run, counted again when a line came."""
+        newest = run.activity_set.order_by("-pk").values_list("pk", flat=True).first()
+        if self._counted[0] != (run.pk, newest):
+            found = selectors.log_counts(run)
+            counted = {
+                "warnings": found.get("warning", 0),
+                "errors": found.get("alarm", 0) + found.get("error", 0),
+            }
+            self._counted = ((run.pk, newest), counted)
+        return self._counted[1]
 
     def _candidates(self, run: Run, newest: Round | None, p: Mapping[str, Any]) -> dict[str, Any]:
         """The table changes once per decided round."""
@@ -192,9 +214,9 @@ class Board:
 
 
 def heartbeats(client: redis.Redis) -> dict[str, dict[str, str]] | None:
-    """Return heart-beats by shard number and under "hub"; None when Redis does not answer."""
+    """Return heart-beats by shard number, "hub" and "relay"; None when Redis does not answer."""
     names = {str(number): f"hb:shard:{number}" for number in range(1, SHARDS_MAX + 1)}
-    names["hub"] = "hb:hub"
+    names |= {"hub": "hb:hub", "relay": "hb:relay"}
     try:
         pipe = client.pipeline(transaction=False)
         for key in names.values():
@@ -224,7 +246,7 @@ def mode(run: Run | None) -> dict[str, str]:
     kind = "off" if run is None else run.mode if run.mode in MODES else "off"
     word, note = MODES[kind]
     if run is not None and run.pk.startswith("tape-"):
-        note = f"{note}, a tape"
+        note = f"{note}, {'made-up market' if run.pk.startswith('tape-made-') else 'a tape'}"
     return {"kind": kind, "word": word, "note": note}
 
 
@@ -248,29 +270,9 @@ SWITCH_SAID = {
 }
 
 
-def step(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": STEP_NAMES.get(row["name"], figures.words(row["name"]).capitalize()),
-        "state": row["state"],
-        "word": STEP_WORDS.get(row["state"], row["state"]),
-        "reason": row["reason"],
-    }
-
-
-def said_of(steps: list[dict[str, Any]]) -> str:
-    """The one sentence over the start-up sequence."""
-    if not steps:
-        return "the hub has not begun"
-    blocked = next((row for row in steps if row["state"] == "blocked"), None)
-    if blocked is not None:
-        return f"held at “{blocked['name']}”: {blocked['reason'] or 'no reason yet'}"
-    done = sum(row["state"] == "done" for row in steps)
-    return "complete" if done == len(steps) else f"{done} of {len(steps)} steps done"
-
-
 def say(
     run: Run,
-    steps: list[dict[str, Any]],
+    begun: list[dict[str, Any]],
     newest: Round | None,
     trades: list[Trade],
     day: TradingDayFacts,
@@ -287,7 +289,15 @@ def say(
         counted = figures.counted(day.trades, "trade")
         return {"say": f"The tape has ended. {counted} today.", "more": _round_words(run, newest)}
     if health.state == "loading":
-        return {"say": f"Starting: {said_of(steps)}.", "more": "Entries stay off until all hold."}
+        return {
+            "say": f"Starting: {steps.said_of(begun)}.",
+            "more": "Entries stay off until all hold.",
+        }
+    if health.warming:
+        return {
+            "say": "The market runs ahead, so that everything is warm.",
+            "more": "Entries are locked until it goes by the clock. " + _round_words(run, newest),
+        }
     if newest is None:
         return {"say": "All steps hold; the first round is coming.", "more": ""}
     at = figures.clock((newest.k + 1) * BUCKET_NS)
@@ -382,6 +392,7 @@ def _equity(run: Run, marks: Mapping[str, Decimal | None]) -> Decimal | None:
 def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
     if beats is not None:
         beats.pop("hub", None)
+        beats.pop("relay", None)
     return {
         "mode": mode(None),
         "switch": switch_of(KillSwitch.objects.first()),
@@ -391,7 +402,7 @@ def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
             "kpis": [],
             "health": "empty",
         },
-        "startup": {"steps": [], "said": "the hub has not begun"},
+        "startup": {"steps": [], "said": "the hub has not begun", "started": ""},
         "candidates": {"rows": [], "n": 0, "read": "0", "miss": "", "least": 0},
         "funnel": [],
         "position": {"trades": [], "slots": "None."},
@@ -400,6 +411,10 @@ def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
         "versions": letters.versions(None, None, beats),
         "activity": [],
         "stopping": {"entries": "none now", "held": []},
+        "relay": machinery.relay(None),
+        "stages": machinery.stages(None, None, 0.0),
+        "problems": {"warnings": 0, "errors": 0},
+        "trades": [],
     }
 
 

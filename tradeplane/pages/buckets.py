@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import redis
 
+from signals import nearmiss
+
 ROW = np.dtype(
     [
         ("name", "S16"), ("open", "<f8"), ("high", "<f8"), ("low", "<f8"), ("close", "<f8"),
@@ -67,18 +69,43 @@ class Buckets:
             return []
         return [bar for blob in blobs if (bar := _bar(blob, symbol)) is not None]
 
+    def history(
+        self, run: str, day: object, symbol: str, last_k: int, count: int
+    ) -> list[nearmiss.Bar]:
+        """Return up to `count` buckets that end with `last_k`, with all that a birth asks for."""
+        keys = [f"b:{run}:{day}:{symbol[:2]}:{k}" for k in range(last_k - count + 1, last_k + 1)]
+        try:
+            blobs: Any = self._client.mget(keys)
+        except redis.RedisError:
+            return []
+        return [bar for blob in blobs if (bar := _full_bar(blob, symbol)) is not None]
 
-def _bar(blob: bytes | None, symbol: str) -> Bar | None:
-    found = rows(blob)
+
+def _full_bar(blob: bytes | None, symbol: str) -> nearmiss.Bar | None:
+    found = _row(blob, symbol)
     if found is None:
         return None
-    k, records = found
-    at = np.flatnonzero(records["name"] == symbol.encode())
-    if at.size == 0:
+    k, row = found
+    shares = int(row["shares"])
+    return nearmiss.Bar(
+        k=k,
+        high=float(row["high"]),
+        low=float(row["low"]),
+        close=float(row["close"]),
+        volume=int(row["volume"]),
+        trades=int(row["trades"]),
+        vwap=int(row["value"]) / shares / 1e6 if shares else float(row["close"]),
+        synthetic=bool(row["synthetic"]),
+        source=float(row["source"]),
+        calm=int(row["calm"]),
+    )
+
+
+def _bar(blob: bytes | None, symbol: str) -> Bar | None:
+    found = _row(blob, symbol)
+    if found is None:
         return None
-    row = records[int(at[0])]
-    if np.isnan(row["close"]):
-        return None
+    k, row = found
     return Bar(
         k=k,
         open=float(row["open"]),
@@ -88,6 +115,17 @@ def _bar(blob: bytes | None, symbol: str) -> Bar | None:
         volume=int(row["volume"]),
         x=None if np.isnan(row["x"]) else float(row["x"]),
     )
+
+
+def _row(blob: bytes | None, symbol: str) -> tuple[int, Any] | None:
+    found = rows(blob)
+    if found is None:
+        return None
+    k, records = found
+    at = np.flatnonzero(records["name"] == symbol.encode())
+    if at.size == 0 or np.isnan(records[int(at[0])]["close"]):
+        return None
+    return k, records[int(at[0])]
 
 
 def rows(blob: bytes | None) -> tuple[int, np.ndarray] | None:

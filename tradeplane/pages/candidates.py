@@ -8,12 +8,19 @@ from typing import Any
 from execution import selectors
 from execution.models import Decision, Round, Run
 from execution.selectors import SeenCandidate
+from signals import nearmiss
+from signals.candidates import Evidence
 from signals.session import BUCKET_NS
 from tradeplane.pages import figures, outcomes
 
 ROWS_MAX = 40
 BARS = 36
 FRESH_BUCKETS = 12  # an older round's candidates are gone
+#: How a record names the fields of `Evidence`, in their order.
+_EVIDENCE = (
+    "x", "z", "accel", "flat_len", "cv", "cd", "surge", "n_b", "jump_share", "burst_trades",
+    "synthetic_share",
+)  # fmt: skip
 
 
 def table(run: Run, newest: Round | None, p: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,11 +124,24 @@ def verdict(decision: Decision) -> dict[str, Any]:
     unknown = bool(closed) and closed[0].get("pass") is None
     found = outcomes.outcome_of(decision.outcome, gate_id, unknown=unknown)
     said = closed[0]["text"] if closed else decision.primary_reason
-    return {
-        "out": found,
-        "chip": outcomes.label_of(gate_id) if gate_id and gate_id != "shadow" else "",
-        "why": said,
-    }
+    chip = outcomes.label_of(gate_id) if gate_id and gate_id != "shadow" else ""
+    if decision.shadow and (why := missed(decision)):
+        said, chip = why, ""
+    return {"out": found, "chip": chip, "why": said}
+
+
+def missed(decision: Decision) -> str:
+    """Say which threshold of a candidate a near miss did not reach, "" when that is not known.
+
+    It counts before any gate: those are judged for a near miss as if it had been a candidate.
+    """
+    seen, version = decision.record.get("features") or {}, decision.record.get("params_version")
+    p = decision.run.parameters.get(str(version))
+    if p is None or not set(_EVIDENCE) <= set(seen):
+        return ""
+    known = Evidence._make(math.nan if seen[name] is None else seen[name] for name in _EVIDENCE)
+    tests = nearmiss.tests(known, nearmiss.limits_of(p), buckets=1, warm=1)
+    return next((test.text for test in tests if not test.passed), "")
 
 
 def nearest_miss(run: Run, newest: Round | None) -> str:
@@ -129,15 +149,14 @@ def nearest_miss(run: Run, newest: Round | None) -> str:
     if newest is None:
         return ""
     recent = Decision.objects.filter(run=run, shadow=True, k__gt=newest.k - FRESH_BUCKETS)
+    recent = recent.select_related("run")
     rows = list(recent.order_by("-k")[:ROWS_MAX])
     misses = [row for row in rows if isinstance(row.record.get("features", {}).get("x"), float)]
     if not misses:
         return ""
     best = max(misses, key=lambda row: row.record["features"]["x"])
-    closed = outcomes.failing_gates(best.record)
-    said = f" {closed[0]['text']}" if closed else ""
     x = figures.number(best.record["features"]["x"], 1)
-    return f"The nearest is {best.symbol} with {x} bps.{said}"
+    return f"The nearest is {best.symbol} with {x} bps. {missed(best)}".rstrip()
 
 
 def money_of(decision: Decision) -> Decimal | None:

@@ -1,42 +1,14 @@
 """One decision told in full: the answer, every gate, what would flip it, score and plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from execution import selectors
+from execution.domain.sizing import CAPS
 from execution.models import Decision, Order, Run
-from signals.parameters.catalogue import BY_NAME, ParameterError
 from signals.session import BUCKET_NS
-from tradeplane.pages import candidates, figures, outcomes
+from tradeplane.pages import candidates, figures, flips, outcomes
 
-#: Which of the user's limits a gate compares with; the one whose value it names counts.
-LIMITS = {
-    "G3": ("entry_cutoff_min_before_close", "entry_start_delay_s"),
-    "G4": ("max_relay_lag_ms", "min_shard_coverage", "max_clock_skew_ms"),
-    "G5": ("account_max_age_s",),
-    "G8": ("max_trades_per_day",),
-    "G9": ("stop_after_take_profits",),
-    "G10": ("max_consecutive_losses",),
-    "G11": ("cooldown_after_trade_s",),
-    "G14": ("api_calls_reserved_for_exits",),
-    "G15": ("max_crowd_percent",),
-    "S1": ("rvol_min",),
-    "S2": ("universe_min_price", "universe_max_price"),
-    "S4": ("luld_min_distance_percent",),
-    "S6": ("max_trades_per_symbol_per_day", "symbol_cooldown_s"),
-    "S7": ("max_signal_age_ms",),
-    "S8": ("max_chase_percent",),
-    "S9": ("max_adverse_bps",),
-    "S10": ("min_reach_prob",),
-    "S12": ("max_synthetic_share",),
-    "S13": ("ao_min_magnitude_bps", "max_burst_buckets"),
-    "C1": ("market_gravity_min", "min_idiosyncratic_share"),
-    "C2": ("futures_trend_min",),
-    "C3": ("max_spread_bps", "max_cost_to_target", "min_depth_multiple"),
-    "C4": ("max_vwap_stretch_percent", "min_vwap_slope_bps"),
-    "score": ("min_score",),
-    "confirm": ("confirm_buckets",),
-    "P1": ("max_concurrent_positions",),
-}
 PARTS = {
     "z": "Burst against noise",
     "a": "Acceleration",
@@ -44,14 +16,40 @@ PARTS = {
     "r": "Reach of the target",
     "c": "Confidence",
 }
-ALIKE_MAX = 2_000
-CAPS = {"risk": "risk per trade", "notional": "size of a position", "gap": "what a gap may cost",
-        "participation": "share of the volume", "depth": "shares on offer",
-        "buying_power": "free cash", "cash": "free cash"}  # fmt: skip
+STAGES = {
+    "candidates": "Candidates",
+    "G": "left by the whole system",
+    "S": "left by their stock",
+    "C": "confident",
+    "score": "with the score",
+    "confirm": "confirmed",
+    "P": "that fit the portfolio",
+    "fired": "fired",
+}
+ENDINGS = {
+    "magnitude": "It accelerates no more.",
+    "age": "The burst grew too old.",
+    "halt": "The stock was halted.",
+    "gap": "Its data had a gap.",
+    "revised": "A print of the burst was taken back.",
+}
+IGNORED = {
+    "copy": "It was told a second time: the copy was ignored.",
+    "other": "It was told a second time, and differently: the first one counts.",
+    "old_life": "A shard's life that is over told of it: ignored.",
+}
+AFTER = 12  # buckets behind the newest decision
+#: Gates whose value is a share: told in percent.
+SHARES = frozenset({"S10", "S12", "G4"})
+UNITS = {"S4": "%", "S7": "ms", "S8": "%", "S9": "bps", "C4": "%", "G15": "%", "P2": "%", "P3": "%"}
 
 
-def told(decision: Decision, p: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decision as the symbol page shows it. Args: p: the set it was decided with."""
+def told(decision: Decision, p: Mapping[str, Any], *, judge: str = "") -> dict[str, Any]:
+    """Return a decision as the symbol page shows it.
+
+    Args: p: the set it was decided with; judge: who asks what became of others that would flip
+            too, "" nobody does.
+    """
     record = decision.record
     closed = outcomes.failing_gates(record)
     gates = record.get("gates") or []
@@ -69,11 +67,24 @@ def told(decision: Decision, p: Mapping[str, Any]) -> dict[str, Any]:
         "first": [gate_line(gate) for gate in closed],
         "tightest": tightest(gates),
         "groups": groups(gates),
-        "flip": flip(decision, closed, p),
+        "flip": flips.flip(decision, closed, p, judge=judge),
         "score": score(record, p),
         "plan": plan(record),
         "facts": facts(record),
+        "round": round_funnel(decision),
     }
+
+
+def round_funnel(decision: Decision) -> dict[str, Any] | None:
+    """Return how its round narrowed down, and which gates stood in the way most often."""
+    found = selectors.funnel(decision.run, decision.k)
+    if "candidates" not in found:
+        return None
+    left = [(word, found[name]) for name, word in STAGES.items() if name in found]
+    closed = ", ".join(
+        f"{outcomes.label_of(gate)} {count}" for gate, count in list(found["closed"].items())[:5]
+    )
+    return {"stages": left, "closed": closed}
 
 
 def title(decision: Decision) -> str:
@@ -98,8 +109,41 @@ def summary(decision: Decision) -> dict[str, Any]:
     }
 
 
-def gate_line(gate: Mapping[str, Any]) -> dict[str, str]:
-    """Return a gate with its sign, its spoken word and its margin."""
+def timeline(run: Run, rows: list[Decision]) -> list[dict[str, Any]]:
+    """Return a symbol's decisions, and between them what else was told of it; newest first."""
+    lines = [(row.k, 0, summary(row)) for row in rows]
+    if rows:
+        # one that ended has no decision in that round: look a little behind the newest
+        ended = selectors.withdrawals(run, rows[0].symbol, rows[-1].k, rows[0].k + AFTER)
+        lines += [(k, 1, _withdrawn(k, reason)) for k, reason in ended]
+        copies = selectors.duplicates(run, rows[0].symbol, rows[-1].k, rows[0].k + AFTER)
+        lines += [(k, -1, _ignored(k, what)) for k, what in copies]
+    return [line for _, _, line in sorted(lines, key=lambda one: one[:2], reverse=True)]
+
+
+def _withdrawn(k: int, reason: str) -> dict[str, Any]:
+    return _aside(k, outcomes.WITHDRAWN, ENDINGS.get(reason, figures.words(reason)))
+
+
+def _ignored(k: int, what: str) -> dict[str, Any]:
+    return _aside(k, outcomes.DUPLICATE, IGNORED.get(what, figures.words(what)))
+
+
+def _aside(k: int, out: outcomes.Outcome, why: str) -> dict[str, Any]:
+    """A line of the timeline that is no decision."""
+    return {
+        "id": None,
+        "at": figures.time_of((k + 1) * BUCKET_NS),
+        "out": out,
+        "why": why,
+        "score": figures.MISSING,
+        "streak": figures.MISSING,
+        "took": figures.MISSING,
+    }
+
+
+def gate_line(gate: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a gate with its sign, its spoken word, its margin and the parameters it asks for."""
     if gate.get("pass") is None:
         key, icon, spoken = "unk", "i-q", "unknown: "
         if outcomes.is_open(gate):
@@ -112,15 +156,11 @@ def gate_line(gate: Mapping[str, Any]) -> dict[str, str]:
         "key": key,
         "icon": icon,
         "spoken": spoken,
-        "label": _short(str(gate.get("id", ""))),
+        "label": outcomes.short_of(str(gate.get("id", ""))),
         "text": str(gate.get("text", "")),
+        "names": names or flips.ASKS_FOR.get(str(gate.get("id")), ()),
         "margin": margin(gate),
     }
-
-
-def _short(gate_id: str) -> str:
-    """`C4`; the ones without a number go by their name."""
-    return outcomes.GATES[gate_id] if gate_id in ("score", "confirm", "rank") else gate_id
 
 
 def margin(gate: Mapping[str, Any]) -> str:
@@ -128,15 +168,18 @@ def margin(gate: Mapping[str, Any]) -> str:
     found = gate.get("margin")
     if not isinstance(found, int | float) or not isinstance(gate.get("limit"), int | float):
         return ""
-    size = abs(found)
+    size, unit = abs(found), UNITS.get(str(gate.get("id")), "")
+    if gate.get("id") in SHARES and abs(gate["limit"]) <= 1:
+        size, unit = 100 * size, "%"
     if size == 0 and not outcomes.is_open(gate):
         return "at the limit"
     digits = 0 if size >= 100 or float(size).is_integer() else 1 if size >= 10 else 2
     word = "left" if found >= 0 else "over" if gate.get("op") in ("<", "<=") else "short"
-    return f"{figures.number(size, digits)} {word}"
+    shown = figures.number(size, digits)
+    return f"{shown}{figures.NARROW}{unit} {word}" if unit else f"{shown} {word}"
 
 
-def tightest(gates: list[dict[str, Any]]) -> dict[str, str] | None:
+def tightest(gates: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the open gate that came nearest to its limit, measured in its own limit."""
     close = [
         (gate["margin"] / abs(gate["limit"]), n)
@@ -164,92 +207,6 @@ def groups(gates: list[dict[str, Any]]) -> list[dict[str, Any]]:
             {"name": name, "open": bad > 0, "said": said, "gates": [gate_line(g) for g in lines]}
         )
     return found
-
-
-def flip(
-    decision: Decision, closed: list[dict[str, Any]], p: Mapping[str, Any]
-) -> dict[str, str] | None:
-    """Return the smallest change of one limit that would have let it pass; None when it fired."""
-    if decision.outcome == "fired":
-        return None
-    if decision.shadow:
-        return {"name": "Nothing to change", "note": "A near miss is recorded, it never fires."}
-    if len(closed) != 1:
-        names = ", ".join(_short(gate["id"]) for gate in closed)
-        return {
-            "name": "Nothing small",
-            "note": f"{len(closed)} gates are closed ({names}): no single limit of yours flips "
-            "this one.",
-        }
-    gate = closed[0]
-    name = _limit_of(gate, p)
-    value = gate.get("value")
-    if name is None or not isinstance(value, int | float) or isinstance(value, bool):
-        return {
-            "name": "Nothing to change",
-            "note": "No limit of yours flips this one: it needs time or another price, "
-            "not a setting.",
-        }
-    new = _just_enough(name, float(value), str(gate.get("op")))
-    try:
-        BY_NAME[name].typed(new)
-    except ParameterError:
-        return {"name": name, "note": "It would have to leave the range that is allowed."}
-    alike = _alike(decision, gate["id"], new, str(gate.get("op")))
-    also = (
-        "No other decision of this run would flip with it."
-        if not alike
-        else f"{figures.counted(alike, 'more decision')} of this run would flip too; what they "
-        "would have earned or lost is not known."
-    )
-    return {
-        "name": name,
-        "from": _shown(p[name]),
-        "to": _shown(new),
-        "note": f"Exact for this round. {also}",
-    }
-
-
-def _limit_of(gate: Mapping[str, Any], p: Mapping[str, Any]) -> str | None:
-    limit = gate.get("limit")
-    names = [
-        name
-        for name in LIMITS.get(str(gate.get("id")), ())
-        if isinstance(limit, int | float) and abs(float(p[name]) - float(limit)) < 1e-9
-    ]
-    return names[0] if len(names) == 1 else None
-
-
-def _just_enough(name: str, value: float, op: str) -> int | float:
-    """Return the least round number that lets `value` pass `op`."""
-    row = BY_NAME[name]
-    unit = 1.0 if row.kind == "int" else 0.01 if abs(value) < 10 else 0.1
-    steps = value / unit
-    if op in ("<", "<="):
-        at = int(-(-steps // 1)) + (op == "<" and float(steps).is_integer())
-    else:
-        at = int(steps // 1) - (op == ">" and float(steps).is_integer())
-    return int(at) if row.kind == "int" else round(at * unit, 2)
-
-
-def _alike(decision: Decision, gate_id: str, new: float, op: str) -> int:
-    """Count the other decisions of the run that only this gate held back, and that would pass."""
-    rows = Decision.objects.filter(
-        run=decision.run_id, shadow=False, primary_reason__startswith=f"{gate_id}:"
-    ).exclude(pk=decision.pk)
-    found = 0
-    for record in rows.values_list("record", flat=True)[:ALIKE_MAX]:
-        closed = outcomes.failing_gates(record)
-        value = closed[0].get("value") if len(closed) == 1 else None
-        if not isinstance(value, int | float):
-            continue
-        fits = {"<": value < new, "<=": value <= new, ">": value > new, ">=": value >= new}
-        found += fits.get(op, False)
-    return found
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def score(record: Mapping[str, Any], p: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,3 +109,10 @@ def counted(value: int, thing: str) -> str:
 
 def words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def size(n_bytes: int) -> str:
+    """`512 KB`, `6.2 MB`."""
+    if n_bytes < 1_000_000:
+        return f"{n_bytes / 1_000:,.0f} KB"
+    return f"{n_bytes / 1_000_000:,.1f} MB"

@@ -23,6 +23,7 @@ class Health:
     market_ms: int = 0
     speed: float = 0.0
     close_ms: int = 0
+    warming: bool = False  # the market runs ahead; nothing may be bought yet
     since: str = ""  # when what is shown was last known to be true
 
     def but(self, **changes: str) -> "Health":
@@ -52,6 +53,7 @@ class Watch:
             market_ms=market_ns // 1_000_000,
             speed=speed,
             close_ms=run.close_ns // 1_000_000,
+            warming=bool((hub or {}).get("warming")),
             since=figures.clock(run.market_ns),
         )
         if run.state in (RunState.ENDED, RunState.FAILED):
@@ -85,6 +87,14 @@ class Watch:
         return ""
 
 
+def _speed(hub: Mapping[str, str]) -> float:
+    """A paced tape warms up faster than it goes on; the hub tells."""
+    try:
+        return float(hub["speed"])
+    except (KeyError, ValueError):
+        return float(settings.TRADEPLANE_SPEED)
+
+
 def _clock(run: Run, hub: Mapping[str, str] | None) -> tuple[int, float]:
     """Return the market's time now and how fast it runs; a lock-step tape jumps, so 0."""
     try:
@@ -93,6 +103,6 @@ def _clock(run: Run, hub: Mapping[str, str] | None) -> tuple[int, float]:
         return run.market_ns, 0.0
     if run.lockstep or market_ns <= 0:
         return market_ns or run.market_ns, 0.0
-    speed = settings.TRADEPLANE_SPEED
+    speed = _speed(hub or {})
     passed = min(max(0, time.time_ns() - at_ns), 5 * NS)
     return market_ns + int(passed * speed), speed

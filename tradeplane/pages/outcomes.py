@@ -38,6 +38,8 @@ WAITING = Outcome("wait", "i-clock", "Waiting")
 BLOCKED = Outcome("slot", "i-lock", "Blocked")
 UNKNOWN = Outcome("unk", "i-q", "Unknown, so no")
 TURNED_DOWN = Outcome("no", "i-x", "Turned down")
+WITHDRAWN = Outcome("off", "i-dash", "Withdrawn")
+DUPLICATE = Outcome("off", "i-dash", "Duplicate")
 NEAR_MISS = Outcome("unk", "i-eye", "Near miss")
 
 
@@ -54,6 +56,11 @@ def label_of(gate_id: str) -> str:
     """`C4 VWAP`; the last ones of the chain have a name only."""
     name = GATES.get(gate_id, gate_id)
     return name if gate_id in ("score", "confirm", "rank") else f"{gate_id} {name}"
+
+
+def short_of(gate_id: str) -> str:
+    """Return `C4`; the ones without a number go by their name."""
+    return GATES[gate_id] if gate_id in ("score", "confirm", "rank") else gate_id
 
 
 def primary_id(primary_reason: str) -> str:

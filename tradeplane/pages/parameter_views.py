@@ -9,11 +9,13 @@ from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from signals import selectors
+from execution import selectors as execution_selectors
+from signals import selectors, services
 from signals.errors import StaleParameters
-from signals.parameters.catalogue import PARAMETERS, ParameterError
+from signals.parameters.catalogue import PARAMETERS, BadValue, ParameterError
 from signals.session import BUCKET_NS
-from tradeplane.pages import access, figures, parameters
+from tradeplane.pages import access, figures, parameters, previews
+from tradeplane.pages.kept import bars_of
 from tradeplane.pages.parameters import Judged
 from tradeplane.pages.shell import page
 
@@ -24,9 +26,14 @@ NOT_HERE = {"kill_switch": "Turned by the Stop button, not saved as a parameter.
 @login_required
 @require_GET
 def show(request: HttpRequest) -> HttpResponse:
-    """The set that counts; `?from=7` fills the form with version 7, to look at or to save anew."""
+    """The set that counts; the form may be filled with something else, to look at or to save.
+
+    `?from=7` fills it with version 7, `?change=name:value` (repeated) with single changes.
+    """
     version, active = selectors.active_parameters()
     asked = request.GET.get("from", "")
+    if words := request.GET.getlist("change"):
+        return _changed_form(request, version, active, words)
     if not asked.isdigit():
         return _form(request, version, active)
     try:
@@ -34,14 +41,20 @@ def show(request: HttpRequest) -> HttpResponse:
     except ParameterError as exc:
         raise Http404(str(exc)) from exc
     typed = {**old, "kill_switch": active["kill_switch"]}
-    judged = parameters.judge({n: _as_typed(v) for n, v in typed.items()}, active)
+    judged = parameters.judge({n: parameters.as_typed(v) for n, v in typed.items()}, active)
     return _form(request, version, active, judged, typed, reason=f"Back to version {asked}")
 
 
-def _as_typed(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, list) else str(value)
+def _changed_form(
+    request: HttpRequest, version: int, active: dict[str, Any], words: list[str]
+) -> HttpResponse:
+    try:
+        typed = parameters.with_changes(words, active)
+    except ParameterError as exc:
+        raise Http404(str(exc)) from exc
+    typed["kill_switch"] = str(active["kill_switch"])
+    judged = parameters.judge(typed, active)
+    return _form(request, version, active, judged, typed, reason=request.GET.get("why", "")[:300])
 
 
 @login_required
@@ -57,14 +70,18 @@ def save(request: HttpRequest) -> HttpResponse:
     if problem := _problem(request, judged, reason):
         messages.error(request, problem)
         return _form(request, version, active, judged, typed, reason=reason, status=422)
-    base = request.POST.get("base", "")
+    base, expires = request.POST.get("base", ""), request.POST.get("expires_minutes", "")
     try:
         made, from_k = parameters.save(
             judged.values,
             author=request.user.get_username(),
             comment=reason,
             base_version=int(base) if base.isdigit() else -1,
+            expires_minutes=int(expires) if expires.isdigit() else None,
         )
+    except BadValue as exc:
+        messages.error(request, f"Nothing was saved: {exc}.")
+        return _form(request, version, active, judged, typed, reason=reason, status=422)
     except StaleParameters as exc:
         messages.error(request, f"Nothing was saved: {exc}. Below are your values against it.")
         return _form(request, version, active, judged, typed, reason=reason, status=409)
@@ -80,6 +97,8 @@ def _problem(request: HttpRequest, judged: Judged, reason: str) -> str:
         return "Nothing was saved: nothing is different."
     if not reason:
         return "Nothing was saved: say why, it is kept in the history."
+    if bound := parameters.mode_is_bound(judged.changed):
+        return f"Nothing was saved: {bound}."
     if parameters.goes_live(judged) and request.POST.get("live_word") != parameters.LIVE_WORD:
         return f"Nothing was saved: going live needs the word {parameters.LIVE_WORD} typed."
     return ""
@@ -94,6 +113,33 @@ def check(request: HttpRequest) -> JsonResponse:
     typed["kill_switch"] = str(active["kill_switch"])
     judged = parameters.judge(typed, active)
     return JsonResponse({**judged.as_json(), "live": parameters.goes_live(judged)})
+
+
+@login_required
+@require_POST
+def preview(request: HttpRequest) -> JsonResponse:
+    """What the last minutes would have fired under the form's set; changes nothing."""
+    _, active = selectors.active_parameters()
+    typed = parameters.typed_form(request.POST)
+    typed["kill_switch"] = str(active["kill_switch"])
+    judged = parameters.judge(typed, active)
+    minutes = request.POST.get("minutes", "")
+    if judged.errors:
+        return JsonResponse({"refused": "Some values do not fit."}, status=422)
+    run = execution_selectors.current_run()
+    if run is None:
+        return JsonResponse({"refused": "No run has rounds to look at yet."}, status=422)
+    found = previews.preview(
+        run,
+        judged.values,
+        active=active,
+        minutes=int(minutes) if minutes.isdigit() else previews.MINUTES,
+        bars_of=bars_of,
+    )
+    trials = 0
+    if found.rounds and not found.honesty.refused:
+        trials = services.count_trial(judged.values, kind="preview", actor=str(request.user))
+    return JsonResponse(previews.told(found, trials))
 
 
 @never_cache

@@ -1,6 +1,6 @@
 """The parameters page's data: fields in groups, a whole set from a form, history, what differs."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -10,12 +10,14 @@ from django.db import transaction
 from django.http import QueryDict
 
 from execution import selectors as execution_selectors
+from execution.models import Run
 from execution.services import activity
 from signals import selectors, services
 from signals.models import ActiveParameters
 from signals.parameters.catalogue import (
     BY_NAME,
     PARAMETERS,
+    BadValue,
     InvalidParameters,
     Parameter,
     ParameterError,
@@ -30,6 +32,9 @@ HISTORY = 30
 REASON_MAX = 300
 BUCKETS_AHEAD = 2
 LIVE_WORD = "LIVE"
+MINUTE_NS = 60_000_000_000
+EXPIRES_MINUTES_MAX = 390
+CHANGES_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -150,12 +155,18 @@ def _named(sentence: str) -> list[str]:
 
 
 def save(
-    values: Mapping[str, object], *, author: str, comment: str, base_version: int
+    values: Mapping[str, object],
+    *,
+    author: str,
+    comment: str,
+    base_version: int,
+    expires_minutes: int | None = None,
 ) -> tuple[int, int]:
     """Save a set and let it count two buckets from now; returns (version, active_from_k).
 
+    Args: expires_minutes: of market time, after which the change goes back by itself.
     Raises:
-        ParameterError: nothing was saved (`InvalidParameters`, `StaleParameters`).
+        ParameterError: nothing was saved (`InvalidParameters`, `StaleParameters`, `BadValue`).
     """
     run = execution_selectors.current_run()
     now_k = 0 if run is None or run.market_ns <= 0 else run.market_ns // BUCKET_NS
@@ -165,16 +176,52 @@ def save(
             values=values, author=author, comment=comment, base_version=base_version
         )
         services.activate(version, active_from_k=from_k, author=author)
+        until = let_expire(run, version, expires_minutes)
         if run is not None:
             activity.note(
                 run.pk,
                 "parameters",
-                f"{author} saved version {version}: {comment}",
+                f"{author} saved version {version}{until}: {comment}",
                 market_ns=run.market_ns,
                 version=version,
                 base=base_version,
             )
     return version, from_k
+
+
+def let_expire(run: Run | None, version: int, minutes: int | None) -> str:
+    """Note when the change goes back; returns ` until 10:45:00 ET`, "" when it stays."""
+    if minutes is None:
+        return ""
+    if not 1 <= minutes <= EXPIRES_MINUTES_MAX:
+        raise BadValue(f"a change may go back after 1 to {EXPIRES_MINUTES_MAX} minutes")
+    if run is None or run.market_ns <= 0:
+        raise BadValue("a change goes back by the market clock, and no market is running")
+    due_ns = run.market_ns + minutes * MINUTE_NS
+    services.let_expire(version, due_ns=due_ns)
+    return f" until {figures.clock(due_ns)}"
+
+
+def with_changes(words: list[str], active: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form that `?change=name:value` asks for.
+
+    Raises:
+        ParameterError: an unknown name, or no value.
+    """
+    typed = {name: as_typed(value) for name, value in active.items()}
+    for word in words[:CHANGES_MAX]:
+        name, colon, value = word.partition(":")
+        if not colon or name not in BY_NAME:
+            raise BadValue(f"{word[:60]!r} is no parameter and value")
+        typed[name] = value
+    return typed
+
+
+def as_typed(value: Any) -> Any:
+    """Return a saved value as a form would send it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list) else str(value)
 
 
 def history(active: int) -> list[dict[str, Any]]:
@@ -183,9 +230,11 @@ def history(active: int) -> list[dict[str, Any]]:
         row.version_id: row.active_from_k
         for row in ActiveParameters.objects.order_by("-id")[: 2 * HISTORY]
     }
+    until = selectors.expiring()
     return [
         {
             "version": change.version,
+            "until": figures.clock(until[change.version]) if change.version in until else "",
             "base": change.base,
             "active": change.version == active,
             "author": change.author,
@@ -209,6 +258,16 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str,
         for row in PARAMETERS
         if old[row.name] != new[row.name]
     ]
+
+
+def mode_is_bound(changed: Container[str]) -> str:
+    """Return why the trading mode cannot change now; "" when it can."""
+    run = execution_selectors.current_run() if "alpaca_trading_mode" in changed else None
+    busy = [] if run is None else execution_selectors.active_trades(run)
+    if not busy:
+        return ""
+    names = ", ".join(sorted({trade.symbol for trade in busy}))
+    return f"the trading mode cannot change while there is a position or order ({names})"
 
 
 def goes_live(judged: Judged) -> bool:

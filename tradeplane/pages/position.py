@@ -11,6 +11,7 @@ from tradeplane.pages import figures
 Marks = Callable[[str], Decimal | None]
 HUNDRED = Decimal(100)
 SECOND_NS = 1_000_000_000
+ENDS = {"target": "Target reached", "stop": "Stopped out", "": "Closed"}
 STATES = {
     "reserved": "Order about to go",
     "submitted": "Order sent",
@@ -91,6 +92,29 @@ def _places(trade: Trade, entry: Decimal, mark: Decimal | None) -> dict[str, str
         "gain_from": f"{min(start, now):.1f}",
         "gain_width": f"{max(Decimal(0), now - start):.1f}",
         "room_width": f"{HUNDRED - max(start, now):.1f}",
+    }
+
+
+def closed(trade: Trade) -> dict[str, Any]:
+    """Return one line of the day's closed trades."""
+    n = trade.filled_quantity
+    entry = trade.entry_value / n if n else None
+    sold = trade.exit_quantity
+    risk = n * (entry - trade.stop_loss) if entry is not None else Decimal(0)
+    pnl = trade.realized_pnl
+    held_s = ((trade.closed_ns or 0) - (trade.opened_ns or 0)) / SECOND_NS
+    return {
+        "pk": trade.pk,
+        "at": figures.time_of(trade.closed_ns),
+        "symbol": trade.symbol,
+        "quantity": f"{n:,}",
+        "entry": figures.price(entry),
+        "exit": figures.price(trade.exit_value / sold if sold else None),
+        "held": figures.duration(held_s) if trade.opened_ns else figures.MISSING,
+        "why": ENDS.get(trade.exit_reason, figures.words(trade.exit_reason).capitalize()),
+        "pnl": figures.money(pnl),
+        "tone": figures.tone(pnl),
+        "in_r": f"{figures.number(pnl / risk, 2, signed=True)} R" if risk > 0 else figures.MISSING,
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from tradeplane.pages import access
+from tradeplane.pages import access, words
 from tradeplane.pages.feed import build, shared_reader
 
 #: (url name, word, icon of the sprite); the keys 1 to 9 go there in this order.
@@ -33,8 +33,11 @@ def page(
         "now": values,
         "facts": facts,
         "build": build(),
+        "keys": words.KEYS,
+        "short_words": words.in_short(),
         "may_stop": access.may(request.user, access.STOP),
         "may_change": access.may(request.user, access.CHANGE_PARAMETERS),
         "may_acknowledge": access.may(request.user, access.ACKNOWLEDGE),
+        "may_shards": access.may(request.user, access.SHARDS),
     }
     return render(request, template, shell | context, status=status)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tradeplane.pages import parameter_views, stop_views, views
+from tradeplane.pages import parameter_views, shard_views, stop_views, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -11,12 +11,16 @@ urlpatterns = [
     path("symbol/<str:name>/", views.symbol, name="symbol"),
     path("symbol/<str:name>/bars/", views.chart_data, name="chart"),
     path("decision/<int:decision_id>/", views.decision, name="decision"),
+    path("decision/<int:decision_id>/try/", views.try_decision, name="try"),
     path("trade/<int:trade_id>/why/", views.fired, name="fired"),
     path("parameters/", parameter_views.show, name="parameters"),
     path("parameters/check/", parameter_views.check, name="parameters-check"),
+    path("parameters/preview/", parameter_views.preview, name="parameters-preview"),
     path("parameters/save/", parameter_views.save, name="parameters-save"),
     path("parameters/<int:old>/<int:new>/", parameter_views.compare, name="parameters-compare"),
     path("system/", views.system, name="system"),
+    path("system/shards/", shard_views.change, name="shards-change"),
+    path("help/", views.help_page, name="help"),
     path("log/", views.log_page, name="log"),
     path("log/acknowledge/", views.acknowledge, name="acknowledge"),
     path("stop/", stop_views.stop, name="stop"),

@@ -4,6 +4,7 @@ them new."""
 import json
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -12,12 +13,23 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from execution import selectors
-from execution.models import Decision, Run
+from execution.models import Decision, Round, Run
 from execution.services import activity
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults
 from signals.session import BUCKET_NS
-from tradeplane.pages import access, board, decisions, figures, log
+from tradeplane.pages import (
+    access,
+    board,
+    decisions,
+    figures,
+    flips,
+    letters,
+    log,
+    safety,
+    whynot,
+    words,
+)
 from tradeplane.pages.buckets import Buckets
 from tradeplane.pages.feed import shared_reader
 from tradeplane.pages.shell import page
@@ -54,7 +66,29 @@ def why(request: HttpRequest, decision_id: int) -> HttpResponse:
 @login_required
 @require_GET
 def system(request: HttpRequest) -> HttpResponse:
-    return page(request, "system.html", "system", {})
+    run, (_, plan) = selectors.current_run(), selectors.shard_plan()
+    shards = shared_reader().look()[0]["shards"]
+    living = sum(bool(one["ok"]) and not one["drained"] for one in shards)
+    return page(
+        request,
+        "system.html",
+        "system",
+        {"plan": letters.plan(run, plan, living), "safety": safety.lines()},
+    )
+
+
+@never_cache
+@login_required
+@require_GET
+def help_page(request: HttpRequest) -> HttpResponse:
+    """Every word of the pages, every gate, the keys; a tooltip cannot be reached by touch."""
+    context = {
+        "words": words.WORDS,
+        "gates": words.gates(),
+        "findings": words.FINDINGS,
+        "gate_count": len(words.ASKED),
+    }
+    return page(request, "help.html", "help", context)
 
 
 @never_cache
@@ -64,6 +98,21 @@ def decision(request: HttpRequest, decision_id: int) -> HttpResponse:
     """One decision in full; the address stays good."""
     found = get_object_or_404(Decision.objects.select_related("run"), pk=decision_id)
     return _symbol_page(request, found.run, found.symbol, found)
+
+
+@never_cache
+@login_required
+@require_POST
+def try_decision(request: HttpRequest, decision_id: int) -> HttpResponse:
+    """The decision again, with what was asked of it: other parameters, or how others ended.
+
+    Looking at results is a trial and is counted; so it is asked for, and never comes by itself.
+    """
+    found = get_object_or_404(Decision.objects.select_related("run"), pk=decision_id)
+    text = request.POST.get("with", "").strip()[:200]
+    tried = flips.tried(found, text, set_of(found), actor=str(request.user)) if text else None
+    judge = str(request.user) if "others" in request.POST else ""
+    return _symbol_page(request, found.run, found.symbol, found, tried=tried, judge=judge)
 
 
 @never_cache
@@ -83,7 +132,10 @@ def fired(request: HttpRequest, trade_id: int) -> HttpResponse:
 @login_required
 @require_GET
 def symbol(request: HttpRequest, name: str = "") -> HttpResponse:
-    """The newest decisions about a stock; without a name, of the strongest candidate."""
+    """The newest decisions about a stock; without a name, of the strongest candidate.
+
+    `?at=10:30:05` asks for those five seconds, also when it was no candidate then.
+    """
     run = selectors.current_run()
     wanted = (name or request.GET.get("s", "")).strip().upper()[:16]
     if run is None:
@@ -92,8 +144,27 @@ def symbol(request: HttpRequest, name: str = "") -> HttpResponse:
         wanted = _strongest(run)
     if request.GET.get("s"):
         return redirect("symbol", name=wanted)
+    if at := request.GET.get("at", "").strip():
+        return _at_a_time(request, run, wanted, at)
     newest = next(iter(selectors.decisions_about(run, wanted, 1)), None)
+    if newest is None and wanted:
+        k = Round.objects.filter(run=run).aggregate(newest=Max("k"))["newest"]
+        asked = None if k is None else whynot.why_not(run, wanted, k)
+        if asked is not None and asked.state == "gone" and wanted not in run.universe:
+            asked = None  # nobody has ever heard of it
+        return _symbol_page(request, run, wanted, None, asked)
     return _symbol_page(request, run, wanted, newest)
+
+
+def _at_a_time(request: HttpRequest, run: Run, name: str, at: str) -> HttpResponse:
+    k = whynot.bucket_at(run, at)
+    if k is None:
+        messages.error(request, f"{at[:20]} is no time: write 10:30:05, New York.")
+        return redirect("symbol", name=name)
+    answer = whynot.why_not(run, name, k)
+    if answer.decision_id is not None:
+        return redirect("decision", decision_id=answer.decision_id)
+    return _symbol_page(request, run, name, None, answer)
 
 
 def _strongest(run: Run) -> str:
@@ -104,15 +175,26 @@ def _strongest(run: Run) -> str:
     return latest[0].symbol if latest else ""
 
 
-def _symbol_page(request: HttpRequest, run: Run, name: str, found: Decision | None) -> HttpResponse:
+def _symbol_page(
+    request: HttpRequest,
+    run: Run,
+    name: str,
+    found: Decision | None,
+    asked: whynot.WhyNot | None = None,
+    *,
+    tried: dict[str, str] | None = None,
+    judge: str = "",
+) -> HttpResponse:
     record = selectors.decisions_about(run, name, RECORD_ROWS)
     seen = _seen(run, found)
     p = set_of(found) if found else board.parameters_of(run)
     context = {
         "symbol": name,
         "run": run,
-        "told": decisions.told(found, p) if found else None,
-        "record": [decisions.summary(row) for row in record],
+        "told": decisions.told(found, p, judge=judge) if found else None,
+        "asked": whynot.told(asked) if asked else None,
+        "tried": tried,
+        "record": decisions.timeline(run, record),
         "seen": seen,
         "chart": chart(run, name, found, p, CHART_BUCKETS["9"]),
         "orders": [_order(row) for row in decisions.orders_of(run, name)],

@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from relay.tls import client_context
 from tradeplane.runtime import redis
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
@@ -131,7 +132,9 @@ def relay() -> Finding:
 
 def _relay_answer() -> str:
     """Sign in like any consumer; the relay's own word."""
-    with connect(settings.RELAY_URL, open_timeout=TIMEOUT_S, close_timeout=1, proxy=None) as socket:
+    url, ca_file = settings.RELAY_URL, settings.RELAY_CA_FILE
+    tls = client_context(ca_file) if url.startswith("wss:") else None
+    with connect(url, ssl=tls, open_timeout=TIMEOUT_S, close_timeout=1, proxy=None) as socket:
         socket.recv(timeout=TIMEOUT_S)  # "connected"
         keys = {"key": settings.RELAY_KEY_ID, "secret": settings.RELAY_SECRET}
         socket.send(json.dumps({"action": "auth", **keys}))

@@ -37,6 +37,8 @@ class MarketPlan:
     start: str = ""  # HH:MM New York, "" for the open
     order_latency_ms: int | None = None
 
+    #: How the ids of its runs begin.
+    run_prefix = "tape-"
     #: Are the shards' buckets written to files? A whole market would fill a disk.
     recorded = True
 
@@ -75,10 +77,12 @@ class TapePlan(MarketPlan):
 class SyntheticPlan(MarketPlan):
     """A whole market, made up from a seed."""
 
-    seed: int = 7
+    seed: int = 3115  # its first minutes show a trade, with the careful profile
     symbols: int | None = None  # None: as many as the real one has
+    planted: Path | None = None  # where the list of planted accelerations is written
 
     recorded = False
+    run_prefix = "tape-made-"  # pages say that nothing of it is real
 
     @property
     def title(self) -> str:
@@ -86,7 +90,8 @@ class SyntheticPlan(MarketPlan):
 
     def _source(self) -> list[str]:
         size = [] if self.symbols is None else ["--symbols", str(self.symbols)]
-        return ["--synthetic", str(self.seed), *size]
+        listed = [] if self.planted is None else ["--planted", str(self.planted)]
+        return ["--synthetic", str(self.seed), *size, *listed]
 
 
 def manage(*words: str) -> list[str]:
@@ -116,11 +121,15 @@ def venue_role(*, port: int, keys: Keys, market: MarketPlan | None) -> Spec:
     )
 
 
-def relay_role(*, port: int, upstream: str, keys: Keys | None) -> Spec:
-    """Args: keys only when the relay itself holds the upstream's (a real feed); else the hub's."""
+def relay_role(*, port: int, upstream: str, keys: Keys | None, repeats: bool = False) -> Spec:
+    """Args: keys only when the relay itself holds the upstream's (a real feed); else the hub's.
+
+    repeats: the venue says a step again to a relay that lost it (lock-step); it keeps no ring then.
+    """
+    more = ("--forget",) if repeats else ()
     return Spec(
         name="relay",
-        command=manage("relay", "--port", str(port), "--upstream", upstream),
+        command=manage("relay", "--port", str(port), "--upstream", upstream, *more),
         stage=RELAY,
         marker=re.compile(r"^relay ready on "),
         environment=keys.as_broker() if keys else {},

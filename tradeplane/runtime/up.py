@@ -18,14 +18,14 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, close_old_connections
 
-from execution import selectors
+from execution import selectors, way_out
 from execution.models import Activity
 from relay import keys as relay_keys
 from tradeplane.runtime import redis, roles
 from tradeplane.runtime.environment import base_environment
 from tradeplane.runtime.home import HomeLock
 from tradeplane.runtime.ports import Ports
-from tradeplane.runtime.roles import Keys, MarketPlan
+from tradeplane.runtime.roles import Keys, MarketPlan, SyntheticPlan
 from tradeplane.runtime.run_parameters import activate_first, activate_for_run
 from tradeplane.runtime.summary import as_table, verdict
 from tradeplane.runtime.supervisor import Supervisor
@@ -104,6 +104,8 @@ class Up:
     def _run_locked(self) -> int:
         started = time.monotonic()
         plan = self._plan()
+        url = f"http://127.0.0.1:{plan.venue_port}"
+        way_out.keep_venue(url=url, key=plan.venue_keys.key, secret=plan.venue_keys.secret)
         supervisor = Supervisor(
             log_dir=self._home / "logs",
             say=self.say,
@@ -116,6 +118,7 @@ class Up:
         finally:
             self.say("up", "stopping")
             supervisor.stop()
+            way_out.forget_venue()
         if summary is None:
             if self._options.until_end:
                 raise UpError("stopped before the tape's end")
@@ -126,7 +129,11 @@ class Up:
     # --- before anything runs --------------------------------------------------------------
     def _plan(self) -> Plan:
         market = self._options.market
-        run = settings.TRADEPLANE_RUN if market is None else f"tape-{secrets.token_hex(6)}"
+        run = (
+            settings.TRADEPLANE_RUN
+            if market is None
+            else f"{market.run_prefix}{secrets.token_hex(6)}"
+        )
         server = None
         if not settings.REDIS_URL_GIVEN:
             server = redis.prepare_server(self._home, self._ports.take(REDIS_PORT, "redis"))
@@ -186,12 +193,16 @@ class Up:
         self._prepare_database()
         shard_keys, hub_keys = self._fresh_relay_keys()
         upstream, upstream_keys = self._upstream(plan)
+        market = self._options.market
         stages = [
             [
-                roles.venue_role(
-                    port=plan.venue_port, keys=plan.venue_keys, market=self._options.market
+                roles.venue_role(port=plan.venue_port, keys=plan.venue_keys, market=market),
+                roles.relay_role(
+                    port=plan.relay_port,
+                    upstream=upstream,
+                    keys=upstream_keys,
+                    repeats=market is not None and market.speed == "max",
                 ),
-                roles.relay_role(port=plan.relay_port, upstream=upstream, keys=upstream_keys),
             ],
             [
                 *(
@@ -250,6 +261,8 @@ class Up:
         else:
             what = f"PAPER: {market.title} at speed {market.speed}"
         self.say("up", what)
+        if isinstance(market, SyntheticPlan) and market.planted is not None:
+            self.say("up", f"what accelerates in it, and when: {market.planted}")
         self.say("up", f"ready: http://127.0.0.1:{plan.web_port}/ (Ctrl-C stops all)")
 
     # --- running ------------------------------------------------------------------------------

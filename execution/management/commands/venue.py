@@ -93,10 +93,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--partial-rate", type=_share, default=0.0, help="share of fills that are partial"
         )
+        parser.add_argument(
+            "--faults", type=Path, metavar="FILE", help="let go wrong what this plan says"
+        )
         parser.add_argument("--seed", default="paper", help="order ids and partial fills")
         parser.add_argument(
             "--lockstep", action="store_true", help="wait for a hub; at --speed max never run free"
         )
+        parser.add_argument(
+            "--data-seats", type=_between(1, 64), default=64, metavar="N",
+            help="market-data connections at one time (the real plans: 1)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--seat-linger-s", type=_between(0, 3600), default=0, metavar="S",
+            help="a data session that died keeps its seat so long (the real one: some 90)",
+        )  # fmt: skip
         parser.add_argument("--once", action="store_true", help="stop when the tape has ended")
 
     def handle(self, *args: Any, **given: Any) -> None:
@@ -123,6 +134,9 @@ class Command(BaseCommand):
             "cash": given["cash"],
             "partial_rate": given["partial_rate"],
             "seed": given["seed"],
+            "faults": given["faults"],
+            "data_seats": given["data_seats"],
+            "seat_linger_s": float(given["seat_linger_s"]),
         }
         if given["synthetic"] is not None:
             # Hours away from the host's clock, so that nobody takes one for the other.

@@ -63,7 +63,7 @@ class SyntheticMarket:
         day: date,
         symbols: int = 11_000,
         start_ns: int | None = None,
-        planted_per_hour: float = 12.0,
+        planted_per_hour: float = 30.0,
         close: time = CLOSE,
     ) -> None:
         if seed < 0 or planted_per_hour < 0:
@@ -80,6 +80,7 @@ class SyntheticMarket:
         self.planted: list[Planted] = plan.plant(
             seed, self.universe, open_ns, session_s, planted_per_hour
         )
+        self.universe = plan.in_play(self.universe, self.planted)
         self.halts = plan.halts(
             seed, self.universe, open_ns, session_s, [p.symbol for p in self.planted]
         )

@@ -1,12 +1,14 @@
 """What is planted in a synthetic day: accelerations to be found, pauses and halts. Pure, seeded.
 
 An acceleration: calm before it, then the price climbs ever faster while many buy, then part of the
-gain (or more) is given back, or the climb goes on: what follows tells nothing, on purpose.
+gain (or more) is given back, or the climb goes on: what follows tells nothing, on purpose. It comes
+to a name that is in play today, one that moves as much as a stock with news: in a usual one a
+target of some percent is out of reach, and a careful trigger turns it down for that.
 """
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,9 +22,12 @@ CALM_S = 110  # quiet before an acceleration
 BUSY_S = 60  # activity fades after it, e-fold
 RUN_S = 60  # a pause comes at the end of such a run
 FIRST_LIVE_S = 1_505  # 09:55:05 and some seconds: what a newcomer sees first
+#: It is in a lively name, which alone can reach a target of 3 % in time; quick, and no runaway.
+FIRST_NOISE_BPS, FIRST_SIZE_BPS, FIRST_DURATION_S = (6.0, 12.0), (80.0, 100.0), (22.0, 28.0)
 FIRST_S, LAST_S = 400, 600  # after the open, before the close
 SECOND_NS = 1_000_000_000
 BUCKETS_PER_DAY = SESSION_S / 5
+IN_PLAY_BPS = (6.0, 8.0)  # standard deviation of a 5-second return: 4 to 5.5 % a day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +62,33 @@ def plant(
     """Return the accelerations of the day by start time, each in a name of its own."""
     rng = np.random.default_rng([seed, 2])
     starts = _starts(rng, session_s, per_hour)
-    names = rng.permutation(_plantable(universe))[: len(starts)]
+    able = _plantable(universe)
+    names = rng.permutation(able)[: len(starts)]
     planted = [
         _acceleration(rng, universe, int(i), open_ns + int(at * SECOND_NS))
         for at, i in zip(starts, names, strict=False)
     ]
+    free = sorted(set(able.tolist()) - set(names.tolist()))
+    if planted and free:
+        planted.append(_first_live(seed, universe, free, open_ns))
     return sorted(planted, key=lambda p: (p.start_ns, p.symbol))
+
+
+def _first_live(seed: int, u: Universe, free: list[int], open_ns: int) -> Planted:
+    """Return the acceleration that a newcomer sees first, in a lively one of the names `free`."""
+    rng = np.random.default_rng([seed, 9])
+    low, high = FIRST_NOISE_BPS
+    lively = [i for i in free if low <= _noise_bps(u, i) <= high]
+    i = int(rng.choice(lively)) if lively else max(free, key=lambda i: _noise_bps(u, i))
+    start_ns = open_ns + int((FIRST_LIVE_S + rng.uniform(0, 8)) * SECOND_NS)
+    found = _acceleration(rng, u, i, start_ns)
+    duration_s = float(rng.uniform(*FIRST_DURATION_S))
+    return replace(
+        found,
+        duration_s=round(duration_s, 3),
+        size_bps=round(float(np.clip(found.size_bps, *FIRST_SIZE_BPS)), 3),
+        volume_x=round(min(60.0, found.volume_x * found.duration_s / duration_s), 3),
+    )
 
 
 def _starts(rng: np.random.Generator, session_s: int, per_hour: float) -> list[float]:
@@ -71,8 +97,7 @@ def _starts(rng: np.random.Generator, session_s: int, per_hour: float) -> list[f
     every = 3600.0 / per_hour
     slots = np.arange(FIRST_S, session_s - LAST_S, every)
     starts = [float(at + rng.uniform(0.1, 0.9) * every) for at in slots]
-    starts = [at for at in starts if at < session_s - LAST_S]
-    return [*starts, FIRST_LIVE_S + float(rng.uniform(0, 8))]
+    return [at for at in starts if at < session_s - LAST_S]
 
 
 def _plantable(u: Universe) -> np.ndarray:
@@ -84,6 +109,18 @@ def _plantable(u: Universe) -> np.ndarray:
     return np.flatnonzero(good)
 
 
+def in_play(universe: Universe, planted: Iterable[Planted]) -> Universe:
+    """Return the universe in which the planted names move as much today as their plan says."""
+    index = {symbol: i for i, symbol in enumerate(universe.symbols)}
+    own = universe.day_sd.copy()
+    for p in planted:
+        i = index[p.symbol]
+        day_sd = p.noise_bps * float(np.sqrt(BUCKETS_PER_DAY)) / 1e4
+        common = universe.beta[i] * facts.MARKET_DAY_SD
+        own[i] = max(own[i], np.sqrt(max(day_sd**2 - common**2, 0.0)))
+    return replace(universe, day_sd=own)
+
+
 def _noise_bps(u: Universe, i: int) -> float:
     """Return the standard deviation of a 5-second log return of name `i`."""
     day_sd = float(np.hypot(u.day_sd[i], u.beta[i] * facts.MARKET_DAY_SD))
@@ -91,9 +128,9 @@ def _noise_bps(u: Universe, i: int) -> float:
 
 
 def _acceleration(rng: np.random.Generator, u: Universe, i: int, start_ns: int) -> Planted:
-    noise_bps = _noise_bps(u, i)
-    duration_s = float(rng.uniform(20, 45))
-    size_bps = float(np.clip(noise_bps * rng.uniform(18, 48), 55, 350))
+    noise_bps = max(_noise_bps(u, i), float(rng.uniform(*IN_PLAY_BPS)))
+    duration_s = float(rng.uniform(25, 45))
+    size_bps = float(np.clip(noise_bps * rng.uniform(17, 26), 105, 200))
     # enough shares and dollars for the usual minima within the climb
     per_second = u.volume[i] / SESSION_S
     wanted = max(15_000.0, 300_000.0 / u.price[i]) / (per_second * duration_s)

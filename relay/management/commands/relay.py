@@ -2,21 +2,30 @@
 
 import asyncio
 import json
+import logging
 import signal
 import ssl
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay import dispatch, keys
-from relay.recorder import Recorder
+from relay.kept_ring import KeptRing, place_of
+from relay.options import (
+    RECORDABLE,
+    channels,
+    data_url,
+    feed_of,
+    positive,
+    recorder,
+    stream_url,
+)
 from relay.server import RelayServer, run_relay
-from relay.symbols import CHANNELS
 
+logger = logging.getLogger(__name__)
 DEFAULT_UPSTREAM = "wss://stream.data.alpaca.markets/v2/sip"
 STATUS_S = 5.0
 
@@ -24,16 +33,31 @@ STATUS_S = 5.0
 class Command(BaseCommand):
     help = "The relay: one upstream market-data connection for many consumers."
     requires_system_checks: list[str] = []
+    _not_kept = ""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--upstream", default=settings.RELAY_UPSTREAM_URL or DEFAULT_UPSTREAM)
+        parser.add_argument(
+            "--upstream", type=stream_url, default=settings.RELAY_UPSTREAM_URL or DEFAULT_UPSTREAM
+        )
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
         parser.add_argument("--tls-cert", help="certificate chain (PEM); with --tls-key: wss only")
         parser.add_argument("--tls-key")
+        parser.add_argument("--upstream-ca", metavar="PEM", help="trust these, not the system's")
+        parser.add_argument(
+            "--data-url",
+            type=data_url,
+            help="the venue's data API, for gaps; default: of the upstream, '': none",
+        )
+        parser.add_argument("--no-news", action="store_true", help="do not serve /v1beta1/news")
+        parser.add_argument(
+            "--forget", action="store_true", help="keep no ring that outlives this process"
+        )
         parser.add_argument("--record", metavar="DIR", help="record every symbol as tapes")
-        parser.add_argument("--record-channels", default=",".join(CHANNELS))
-        parser.add_argument("--record-keep-gb", type=float, default=64.0, help="of all tapes there")
+        parser.add_argument("--record-channels", type=channels, default=",".join(RECORDABLE))
+        parser.add_argument(
+            "--record-keep-gb", type=positive, default=64.0, help="of all tapes there"
+        )
         parser.add_argument(
             "--json-status", action="store_true", help="one JSON line every five seconds"
         )
@@ -57,7 +81,7 @@ class Command(BaseCommand):
                 self._keys(options)
             else:
                 uvloop.run(self._serve(options))
-        except keys.KeyFileError as exc:
+        except ValueError as exc:  # of a key file, of a directory
             raise CommandError(str(exc)) from exc
         except OSError as exc:
             where = f"{options['host']}:{options['port']}"
@@ -88,29 +112,43 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         own = (settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY)
-        feed = urlsplit(options["upstream"]).path.rstrip("/").rpartition("/")[2] or "sip"
-        keep_bytes = int(options["record_keep_gb"] * (1 << 30))
-        recorder = (
-            Recorder(options["record"], feed=feed, keep_bytes=keep_bytes)
-            if options["record"]
-            else None
-        )
+        recording = options["record"]
         server = RelayServer(
             upstream_url=options["upstream"],
             upstream_keys=own if all(own) else None,
             home=settings.RELAY_HOME,
             host=options["host"],
             port=options["port"],
-            recorder=recorder,
-            record_channels=[n for n in options["record_channels"].split(",") if n in CHANNELS],
+            recorder=(
+                recorder(recording, options["upstream"], keep_gb=options["record_keep_gb"])
+                if recording
+                else None
+            ),
+            record_channels=options["record_channels"],
             tls=_tls(options["tls_cert"], options["tls_key"]),
+            data_url=options["data_url"],
+            with_news=not options["no_news"],
+            ca_file=options["upstream_ca"],
+            kept=None if options["forget"] else self._kept_ring(feed_of(options["upstream"])),
         )
         status = asyncio.create_task(self._status(server)) if options["json_status"] else None
         await run_relay(server, stop=stop, on_ready=lambda: self._ready(server))
         if status is not None:
             status.cancel()
 
+    def _kept_ring(self, feed: str) -> KeptRing | None:
+        home = settings.RELAY_HOME
+        try:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place = place_of(home, settings.TRADEPLANE_RUN, feed=feed)
+            return KeptRing(place, home, feed=feed) if place is not None else None
+        except OSError as exc:
+            self._not_kept = exc.strerror or str(exc)
+            return None
+
     def _ready(self, server: RelayServer) -> None:
+        if self._not_kept:
+            logger.warning("ring not kept", extra={"reason": self._not_kept})
         self.stdout.write(f"relay ready on {server.url}")
         self.stdout.flush()
 

@@ -8,7 +8,6 @@ import time
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -18,8 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay import tape
 from relay.client import RelayClient
-from relay.recorder import Recorder
-from relay.symbols import CHANNELS
+from relay.options import channels, positive, recorder, stream_url
 from relay.wire import is_control
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -52,11 +50,11 @@ class Command(BaseCommand):
         look = actions.add_parser("info", help="count what is on a tape; exit 1 when damaged")
         cut = actions.add_parser("cut", help="copy a part of a tape (New York times)")
         record = actions.add_parser("record", help="record a stream (a relay's, the venue's)")
-        record.add_argument("--url", default=settings.RELAY_URL)
+        record.add_argument("--url", type=stream_url, default=settings.RELAY_URL)
         record.add_argument("--out", required=True, metavar="DIR")
-        record.add_argument("--channels", default="trades,quotes,statuses,lulds")
-        record.add_argument("--keep-gb", type=float, default=64.0)
-        record.add_argument("--seconds", type=float, help="then stop; else at Ctrl-C")
+        record.add_argument("--channels", type=channels, default="trades,quotes,statuses,lulds")
+        record.add_argument("--keep-gb", type=positive, default=64.0)
+        record.add_argument("--seconds", type=positive, help="then stop; else at Ctrl-C")
         for action in (look, cut):
             action.add_argument("tape")
         cut.add_argument("--from", dest="start", type=clock_time, required=True)
@@ -69,7 +67,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, action: str, as_json: bool = False, **options: Any) -> None:
         if action == "record":
-            self.stdout.write(f"{uvloop.run(_record(**options)):,} frames recorded")
+            self._record(options)
             return
         made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         try:
@@ -85,6 +83,15 @@ class Command(BaseCommand):
         if found.damaged:
             raise CommandError(found.damaged)
 
+    def _record(self, options: dict[str, Any]) -> None:
+        try:
+            frames, trouble = uvloop.run(_record(**options))
+        except ValueError as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(f"{frames:,} frames recorded")
+        if trouble:
+            raise CommandError(f"{options['url']} was never reached: {trouble}")
+
     def _cut(self, made: str, **options: Any) -> None:
         day = tape.TapeReader(options["tape"]).header.day
         start_ns, end_ns = (moment_ns(day, options[name]) for name in ("start", "end"))
@@ -98,21 +105,30 @@ class Command(BaseCommand):
 
 
 async def _record(
-    url: str, out: str, channels: str, keep_gb: float, seconds: float | None, **_options: Any
-) -> int:
-    """Record until told to stop; return how many frames."""
-    feed = urlsplit(url).path.rstrip("/").rpartition("/")[2] or "sip"
-    recorder = Recorder(out, feed=feed, keep_bytes=int(keep_gb * (1 << 30)))
+    url: str, out: str, channels: list[str], keep_gb: float, seconds: float | None, **_options: Any
+) -> tuple[int, str]:
+    """Record until told to stop; return how many frames, and why when we were never let in."""
+    writer = recorder(out, url, keep_gb=keep_gb)
+    trouble = ["no answer"]
     key = (settings.RELAY_KEY_ID, settings.RELAY_SECRET)
     if not all(key):
         key = (settings.APCA_API_KEY_ID, settings.APCA_API_SECRET_KEY)
 
     def take(frame: bytes) -> None:
         if not is_control(frame):
-            recorder.add([frame], recv_ns=time.time_ns())
+            writer.add([frame], recv_ns=time.time_ns())
 
-    client = RelayClient(url, *key, on_frame=take, on_state=lambda state, reason: None)
-    client.want({name: ["*"] for name in channels.split(",") if name in CHANNELS})
+    def changed(state: str, reason: str) -> None:
+        if state == "subscribed":
+            trouble.clear()
+        elif trouble and reason:
+            trouble[:] = [reason]
+
+    client = RelayClient(
+        url, *key, on_frame=take, on_state=changed,
+        ca_file=settings.RELAY_CA_FILE or None,
+    )  # fmt: skip
+    client.want({name: ["*"] for name in channels})
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,8 +140,8 @@ async def _record(
         pass
     await client.close()
     await running
-    await asyncio.to_thread(recorder.close)
-    return recorder.counters["recorded"]
+    await asyncio.to_thread(writer.close)
+    return writer.counters["recorded"], trouble[0] if trouble else ""
 
 
 def _described(found: tape.TapeInfo) -> str:

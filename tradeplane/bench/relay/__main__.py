@@ -37,7 +37,7 @@ def main() -> None:
         for per_s in (50_000, 100_000):
             figures |= latency(per_s, runs=5, seconds=4.0)
     if not told.quick and told.only in (None, "frozen"):
-        figures |= frozen(100_000, seconds=10.0)
+        figures |= frozen(100_000, runs=5, seconds=4.0)
     result = {
         "bench": "relay",
         "figures": figures,
@@ -162,40 +162,53 @@ def _paced(
     return sent, (float(p50), float(p99))
 
 
-def frozen(per_s: int, *, seconds: float) -> dict[str, float]:
-    """Return the others' latency while a consumer of everything stands still, and its end."""
-    _note(f"one of 27 consumers frozen, {per_s:,}/s")
+def frozen(per_s: int, *, runs: int, seconds: float) -> dict[str, float]:
+    """Return the others' latency while a consumer of everything stands still, and its end.
+
+    A fresh one is frozen in each run; medians, the longest stay and the largest memory.
+    """
+    _note(f"one of 27 consumers frozen, {per_s:,}/s, {runs} × {seconds:g} s")
     feed, port, _ = a_feed()
     relay = Relay(f"ws://127.0.0.1:{port}/v2/sip")
     counting = Counting(relay, _halves(), "frame,prefix")
-    still = Counting(relay, [["*"]], "frame")
+    found, total = [], 0
     try:
-        sent, _ = _paced(feed, counting, per_s, 1.0, 0)
-        watch = _CutWatch(relay)
-        still.children[0].freeze()
-        watch.start()
-        _, measured = _paced(feed, counting, per_s, seconds, sent)
-        cut_s = watch.seconds()
-        found = {
-            "p50_ms_one_frozen": round(measured[0], 3),
-            "p99_ms_one_frozen": round(measured[1], 3),
-            "frozen_cut_s": round(cut_s, 2),
-            "resident_mb_one_frozen": round(relay.resident_mb()),
-        }
-        _note(f"  {found}")
-        return found
+        total, _ = _paced(feed, counting, per_s, 1.0, total)
+        for _ in range(runs):
+            still = Counting(relay, [["*"]], "frame")
+            try:
+                watch = _CutWatch(relay)
+                still.children[0].freeze()
+                watch.start()
+                sent, measured = _paced(feed, counting, per_s, seconds, total)
+                total += sent
+                found.append((*measured, watch.seconds(), relay.resident_mb()))
+                _note(
+                    "  p50 {:.2f} ms, p99 {:.2f} ms, cut after {:.2f} s, {:.0f} MB".format(
+                        *found[-1]
+                    )
+                )
+            finally:
+                still.end()
     finally:
-        still.end()
         counting.end()
         relay.end()
         feed.end()
+    p50, p99, cut, resident = zip(*found, strict=True)
+    return {
+        "p50_ms_one_frozen": round(statistics.median(p50), 3),
+        "p99_ms_one_frozen": round(statistics.median(p99), 3),
+        "frozen_cut_s": round(max(cut), 2),
+        "resident_mb_one_frozen": round(max(resident)),
+    }
 
 
 class _CutWatch:
-    """Looks at the relay's own metrics until a consumer was cut."""
+    """Looks at the relay's own metrics until one more consumer was cut."""
 
     def __init__(self, relay: Relay) -> None:
         self._url = f"http://127.0.0.1:{relay.port}/metrics"
+        self._before = self._cuts()
         self._cut_s = float("nan")
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -203,12 +216,15 @@ class _CutWatch:
         self._started_s = time.monotonic()
         self._thread.start()
 
+    def _cuts(self) -> float:
+        with urlopen(self._url, timeout=5) as answer:  # noqa: S310 - our own relay
+            return _value(answer.read().decode(), "relay_cut_total")
+
     def _watch(self) -> None:
         while time.monotonic() - self._started_s < CUT_WAIT_S:
-            with urlopen(self._url, timeout=5) as answer:  # noqa: S310 - our own relay
-                if _value(answer.read().decode(), "relay_cut_total") > 0:
-                    self._cut_s = time.monotonic() - self._started_s
-                    return
+            if self._cuts() > self._before:
+                self._cut_s = time.monotonic() - self._started_s
+                return
             time.sleep(0.1)
 
     def seconds(self) -> float:

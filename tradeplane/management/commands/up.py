@@ -21,6 +21,7 @@ from tradeplane.runtime.tapes import check_tape
 from tradeplane.runtime.up import Options, Up, UpError
 
 WHOLE_MARKET_SHARDS = 2
+PLANTED = "planted.csv"  # what accelerates in a made-up market, and when
 CLEAR_LINES = (UpError, HomeBusy, KeyFileError, NoFreePort, NoServer, StartFailed, FatalDeath)
 
 
@@ -103,9 +104,11 @@ def _market_plan(options: dict[str, Any]) -> MarketPlan | None:
     }
     if options["tape"]:
         return TapePlan(path=Path(options["tape"]).resolve(), **how)
+    planted = settings.TRADEPLANE_HOME / PLANTED
     if options["synthetic"] is not None:
-        return SyntheticPlan(seed=options["synthetic"], symbols=options["symbols"], **how)
-    return None if settings.APCA_API_KEY_ID else SyntheticPlan(**how)
+        seed, symbols = options["synthetic"], options["symbols"]
+        return SyntheticPlan(seed=seed, symbols=symbols, planted=planted, **how)
+    return None if settings.APCA_API_KEY_ID else SyntheticPlan(planted=planted, **how)
 
 
 def _usual_shards(market: MarketPlan | None) -> int:

@@ -1,13 +1,12 @@
 """`manage.py warm`: compile the kernels once, at set-up, so that no role waits for it later."""
 
 import importlib
-import importlib.util
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-#: Modules with a `warm()`: each compiles, or loads from its cache, every kernel it has.
-KERNEL_MODULES = ("relay.dispatch", "shards.kernels")
+#: Each has a `warm()` that compiles, or loads from its cache, every kernel of its app.
+KERNEL_MODULES = ("relay.dispatch", "shards")
 
 
 class Command(BaseCommand):
@@ -16,9 +15,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         for name in KERNEL_MODULES:
-            if importlib.util.find_spec(name) is not None:
-                getattr(importlib.import_module(name), "warm", _nothing)()
-
-
-def _nothing() -> None:
-    """A module without kernels to warm."""
+            importlib.import_module(name).warm()

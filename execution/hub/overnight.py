@@ -1,0 +1,28 @@
+"""A position that had to sleep: behind its stop, and nothing is bought until a person has decided.
+
+The decision counts in the next session: sell it, or keep it as an open position of that day, which
+the evening's ladder leaves like any other. (Design: trigger 6.4 "HELD_OVERNIGHT".)
+"""
+
+from execution.hub import exits
+from execution.hub.desk import Desk
+from execution.models import Trade
+from execution.services import trades
+from execution.services.moves import TradeEvent as V
+
+WHY = "review"
+
+
+def look_after(desk: Desk, trade: Trade) -> Trade:
+    """Do what was decided, once the market is open; without a decision the position stays."""
+    run, now = desk.run, desk.now_ns()
+    if not run.open_ns <= now < run.close_ns or now < (trade.exit_due_ns or 0):
+        return trade
+    review = trade.reviews.first()
+    if review is None:
+        return trade
+    text = f"{review.decision} after the night: {review.reason}"
+    desk.note_trade(trade, "exit", text, decision=review.decision)
+    if review.decision == "keep":
+        return trades.change(trade, V.PROTECT, exit_why="", exit_due_ns=None)
+    return exits.begin(desk, trade, WHY)

@@ -1,0 +1,76 @@
+"""`manage.py books`: trades, sums, the equity curve, and the ledger built a second time."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from execution import archive_bars, reports, selectors, tables
+from execution.errors import ExportFailed
+from execution.models import Run
+from execution.services import rebuild
+
+
+class Command(BaseCommand):
+    help = "Report the trades of a run, or write them to a .csv or .parquet file."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("what", choices=("trades", "sums", "equity", "rebuild"))
+        parser.add_argument("--run", help="run id (default: the newest)")
+        parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="DAY")
+        parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="DAY")
+        parser.add_argument("--by", choices=sorted(reports.GROUPS), default="day", help="of sums")
+        parser.add_argument("--out", type=Path, metavar="F", help="write to this file instead")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            run = self._run(options["run"])
+            if options["what"] == "rebuild":
+                self._rebuild(run)
+                return
+            rows, columns = self._table(run, options)
+            if options["out"] is None:
+                self._print(rows, columns)
+                return
+            tables.write(options["out"], rows, columns)
+        except DatabaseError as exc:
+            raise CommandError(f"the database cannot be read (migrate first?): {exc}") from exc
+        except ExportFailed as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(f"{len(rows)} rows in {options['out']}")
+
+    def _run(self, name: str | None) -> Run:
+        run = selectors.current_run() if name is None else Run.objects.filter(pk=name).first()
+        if run is None:
+            raise CommandError(f"no run {name}" if name else "there is no run yet")
+        return run
+
+    def _table(
+        self, run: Run, options: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        archive = settings.ARCHIVE_HOME
+        bars = None if archive is None else archive_bars.reader(archive)
+        rows = reports.trade_rows(run.pk, first=options["first"], last=options["last"], bars=bars)
+        if options["what"] == "trades":
+            return rows, reports.TRADE_COLUMNS
+        if options["what"] == "sums":
+            return reports.sums(rows, options["by"]), reports.SUM_COLUMNS
+        opening = reports.opening_of(run.pk)
+        return reports.equity_curve(rows, opening), reports.EQUITY_COLUMNS
+
+    def _print(self, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+        cells = [columns, *(tuple(tables.cell(row.get(c)) for c in columns) for row in rows)]
+        widths = [max(len(row[n]) for row in cells) for n in range(len(columns))]
+        for row in cells:
+            self.stdout.write("  ".join(one.ljust(w) for one, w in zip(row, widths, strict=True)))
+
+    def _rebuild(self, run: Run) -> None:
+        was, made = rebuild.compare(run)
+        if was != made:
+            raise CommandError(
+                f"the events make other books: {was[:12]} is {made[:12]} when rebuilt"
+            )
+        self.stdout.write(f"the events make the same books: {was}")

@@ -1,0 +1,162 @@
+"""The sentinel: on another host, with its own copy of the keys, it sees that the day ends flat.
+
+It knows neither strategy nor database. Some minutes before the broker's own close it looks whether
+anything is held; what the hub has not left by then it closes itself. And at any time it closes all
+when shares have had no stop for some seconds and the hub is silent: nobody else will protect them.
+(Reliability 3.13, I3, row 80.)
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from execution import kill_file, way_out
+from execution.brokers.port import Broker, BrokerError, BrokerOrder
+
+SECOND = 1_000_000_000
+FLAT_WITHIN_S = 20.0
+HUB_SILENT_S = 15.0
+#: What a leg of a group is once it can no longer sell; a waiting stop is `held`.
+ENDED = ("canceled", "expired", "rejected", "replaced", "filled", "done_for_day", "stopped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """When it acts, minutes before the close: with a silent hub, and whatever the hub says.
+
+    Args: naked_s: so long shares may be without a stop while the hub is silent; 0: for ever.
+    """
+
+    silent_min: float = 3.0
+    whatever_min: float = 2.0
+    naked_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look found.
+
+    Args: hub_age_s: since the hub's last sign of life, None for never; naked_s: how long some
+        shares have been without a stop, None when all have one.
+    """
+
+    now_ns: int
+    close_ns: int
+    is_open: bool
+    left: tuple[str, ...]
+    hub_age_s: float | None
+    naked_s: float | None = None
+
+
+def must_act(look: Look, watch: Watch) -> str:
+    """Return why everything must be closed now; "" when it must not."""
+    if not look.left or not look.is_open:
+        return ""
+    left_min = (look.close_ns - look.now_ns) / (60 * SECOND)
+    if left_min <= watch.whatever_min:
+        return f"{watch.whatever_min:g} minutes to the close"
+    silent = look.hub_age_s is None or look.hub_age_s > HUB_SILENT_S
+    if silent and left_min <= watch.silent_min:
+        return f"{watch.silent_min:g} minutes to the close and the hub is silent"
+    if silent and watch.naked_s and look.naked_s is not None and look.naked_s >= watch.naked_s:
+        return f"shares without a stop for {watch.naked_s:g} s and the hub is silent"
+    return ""
+
+
+def naked(broker: Broker) -> list[str]:
+    """Return the symbols of shares held that no stop at the venue covers.
+
+    Raises:
+        BrokerError: the venue does not say.
+    """
+    covered: dict[str, int] = {}
+    for order in broker.orders(status="open"):
+        for one in (order, *order.legs):
+            if one.side == "sell" and one.stop_price is not None and one.status not in ENDED:
+                covered[one.symbol] = covered.get(one.symbol, 0) + _leaves(one)
+    held = {p.symbol: p.quantity for p in broker.positions() if p.quantity}
+    return sorted(
+        symbol for symbol, shares in held.items() if shares < 0 or covered.get(symbol, 0) < shares
+    )
+
+
+def _leaves(order: BrokerOrder) -> int:
+    return order.quantity - order.filled_quantity
+
+
+@dataclass(kw_only=True)
+class Sentinel:
+    """Args: hub_age_s: asks how old the hub's newest sign of life is; say: one line per change."""
+
+    broker: Broker
+    say: Callable[[str], None]
+    hub_age_s: Callable[[], float | None] = lambda: None
+    watch: Watch = Watch()
+    mono: Callable[[], float] = time.monotonic
+    _said: str = ""
+    _naked_at: float | None = None
+
+    def look(self) -> Look | None:
+        """Look once; None when the broker does not answer."""
+        try:
+            clock, bare = self.broker.clock(), naked(self.broker)
+        except BrokerError as exc:
+            self._tell(f"the broker does not answer: {exc}")
+            return None
+        left = way_out.what_is_left(self.broker)
+        if left is None:
+            self._tell("the broker does not say what is held")
+            return None
+        return Look(
+            now_ns=clock.ts_ns,
+            close_ns=clock.next_close_ns,
+            is_open=clock.is_open,
+            left=tuple(left),
+            hub_age_s=self.hub_age_s(),
+            naked_s=self._naked_for(bare),
+        )
+
+    def _naked_for(self, bare: list[str]) -> float | None:
+        """Return for how long there have been shares without a stop; it begins anew after none."""
+        now = self.mono()
+        if not bare:
+            self._naked_at = None
+            return None
+        if self._naked_at is None:
+            self._naked_at = now
+            self._tell(f"without a stop: {', '.join(bare)}")
+        return now - self._naked_at
+
+    def step(self) -> bool:
+        """Look, and act when it is time; True when it acted."""
+        if kill_file.read()["level"] == "flatten":
+            return self._leave("the kill switch of this host says flatten")
+        look = self.look()
+        if look is None:
+            return False
+        why = must_act(look, self.watch)
+        if why:
+            return self._leave(why)
+        minutes = max(0.0, (look.close_ns - look.now_ns) / (60 * SECOND))
+        held = f"{len(look.left)} positions and orders" if look.left else "flat"
+        state = f"open, {minutes:.0f} min to the close" if look.is_open else "closed"
+        self._tell(f"watching: {held}; the market is {state}", key=f"{held}{look.is_open}")
+        return False
+
+    def _leave(self, why: str) -> bool:
+        left = way_out.what_is_left(self.broker)
+        if left == []:
+            self._tell(f"{why}: flat")
+            return False
+        self._tell(f"{why}: closing everything")
+        outcome = way_out.leave(self.broker, within_s=FLAT_WITHIN_S)
+        if outcome.flat:
+            self._tell(f"flat after {outcome.seconds:.1f} s")
+        else:
+            self._tell(f"NOT FLAT after {outcome.seconds:.1f} s: {', '.join(outcome.left)}")
+        return True
+
+    def _tell(self, line: str, *, key: str = "") -> None:
+        if (key or line) != self._said:
+            self._said = key or line
+            self.say(line)

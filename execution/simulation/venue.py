@@ -1,0 +1,156 @@
+"""The venue as the hub meets it: requests that go wrong by the plan, events late or lost.
+
+It also watches what arrives, as an auditor at the venue's door would.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from execution.brokers import wire
+from execution.brokers.memory import MemoryBroker
+from execution.brokers.port import (
+    BrokerOrder,
+    MarketClock,
+    OutcomeUnknown,
+    Refused,
+    TradeUpdate,
+)
+from execution.venue.engine import VenueEngine
+from execution.venue.faults import FaultPlan, FaultyStream
+
+T = TypeVar("T")
+MS = 1_000_000
+
+
+class FaultyBroker(MemoryBroker):
+    """The port, through a network and a venue that misbehave.
+
+    `posts` counts the orders that reached the venue by their name; `at_send` is asked at each.
+    """
+
+    def __init__(
+        self,
+        engine: VenueEngine,
+        now_ns: Callable[[], int],
+        at_send: Callable[[str], None],
+        posts: Counter[str],
+    ) -> None:
+        super().__init__(engine, now_ns)
+        self._at_send = at_send
+        self.posts = posts
+        self.requests = 0
+
+    def _meet(self, method: str, path: str, call: Callable[[], T]) -> T:
+        """Make a call, or what the plan makes of it.
+
+        Raises:
+            Refused, OutcomeUnknown: as the adapter of a real venue would.
+        """
+        self.requests += 1
+        rule = self.engine.faults.request(method, path, self.now_ns())
+        fault = rule.do if rule is not None else ""
+        if fault == "http_429":
+            raise Refused("too many requests.", status=429)
+        if fault in ("lose_request", "http_500", "http_503", "http_504"):
+            raise OutcomeUnknown(fault)
+        done = call()
+        if fault in ("execute_then_time_out", "execute_then_504", "bad_json"):
+            raise OutcomeUnknown(fault)
+        return done
+
+    def _submit(self, **fields: Any) -> BrokerOrder:
+        def post() -> BrokerOrder:
+            self.posts[fields["client_order_id"]] += 1
+            self._at_send(fields["client_order_id"])
+            return MemoryBroker._submit(self, **fields)
+
+        return self._meet("POST", "/v2/orders", post)
+
+    def replace(self, order_id: str, **changes: Any) -> BrokerOrder:
+        call = super().replace
+        return self._meet("PATCH", "/v2/orders", lambda: call(order_id, **changes))
+
+    def cancel(self, order_id: str) -> None:
+        call = super().cancel
+        return self._meet("DELETE", "/v2/orders", lambda: call(order_id))
+
+    def close_all(self) -> None:
+        self._meet("DELETE", "/v2/positions", super().close_all)
+
+    def account(self) -> Any:
+        return self._meet("GET", "/v2/account", super().account)
+
+    def clock(self) -> MarketClock:
+        session = self.engine.session  # the next day's times cost more than they are worth here
+        told = MarketClock(
+            ts_ns=self.now_ns(),
+            is_open=session.open_ns <= self.now_ns() < session.close_ns,
+            next_open_ns=session.open_ns,
+            next_close_ns=session.close_ns,
+        )
+        return self._meet("GET", "/v2/clock", lambda: told)
+
+    def positions(self) -> Any:
+        return self._meet("GET", "/v2/positions", super().positions)
+
+    def orders(self, *, status: str = "open") -> Any:
+        call = super().orders
+        return self._meet("GET", "/v2/orders", lambda: call(status=status))
+
+    def order(self, order_id: str) -> BrokerOrder | None:
+        call = super().order
+        return self._meet("GET", "/v2/orders/", lambda: call(order_id))
+
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        call = super().order_by_client_id
+        return self._meet("GET", "/v2/orders:", lambda: call(client_order_id))
+
+    def fills(self, *, after_ns: int) -> Any:
+        call = super().fills
+        return self._meet("GET", "/v2/account/activities", lambda: call(after_ns=after_ns))
+
+
+class Stream:
+    """`trade_updates` with a delay, the plan's faults, and connections that end."""
+
+    def __init__(self, engine: VenueEngine, rng: random.Random) -> None:
+        self.engine = engine
+        self._faulty = FaultyStream(engine.faults)
+        self._rng = rng
+        self._on_the_way: list[tuple[int, TradeUpdate]] = []
+
+    @property
+    def plan(self) -> FaultPlan:
+        return self.engine.faults
+
+    def send(self, now_ns: int, *, heard: bool) -> bool:
+        """Put the venue's news on their way; False: the connection was cut.
+
+        Args: heard: somebody listens; otherwise the news are gone, as there is no replay.
+        """
+        news = self.engine.take_updates()
+        if not heard:
+            return True
+        sent, cut = self._faulty.pass_on(news, now_ns)
+        if self.plan.healed:
+            sent += self._faulty.flush()
+        for row in sent:
+            at = now_ns + self._rng.randrange(5, 250) * MS
+            latest = self._on_the_way[-1][0] if self._on_the_way else 0
+            self._on_the_way.append((max(at, latest), wire.trade_update(row)))
+        return not cut
+
+    def due_ns(self) -> int | None:
+        return self._on_the_way[0][0] if self._on_the_way else None
+
+    def arrived(self, now_ns: int) -> list[TradeUpdate]:
+        """Return and forget what has arrived by now."""
+        count = sum(at <= now_ns for at, _ in self._on_the_way)
+        taken, self._on_the_way = self._on_the_way[:count], self._on_the_way[count:]
+        return [update for _, update in taken]
+
+    def lose(self) -> None:
+        """The listener is gone, and with it what was on its way."""
+        self._on_the_way.clear()

@@ -1,0 +1,229 @@
+"""Reports of the trades, tables that no spreadsheet runs, and the ledger made twice."""
+
+import csv
+import io
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from fastparquet import ParquetFile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execution import archive_bars, reports, tables
+from execution.domain.trade_figures import Bar, TradeFacts, figures
+from execution.errors import ExportFailed
+from execution.hub import exits
+from execution.services import rebuild
+from execution.venue.faults import Rule
+from shards.archive import SPOOL, finish
+from shards.records import REVISED_ROW
+from tests.fakes.desk import Bench
+
+D = Decimal
+OPENED, CLOSED = 1_000 * 10**9, 1_100 * 10**9
+K = OPENED // 5_000_000_000
+
+
+def a_trade(**changes: object) -> TradeFacts:
+    base = {
+        "entry": D("20.00"),
+        "exit": D("20.40"),
+        "stop": D("19.60"),
+        "level": D("20.42"),
+        "decided": D("19.99"),
+        "opened_ns": OPENED,
+        "closed_ns": CLOSED,
+    }
+    return TradeFacts(**{**base, **changes})
+
+
+def a_bar(k: int, low: str, high: str, close: str) -> Bar:
+    return Bar(k, D(high), D(low), D(close))
+
+
+def test_a_trade_is_measured_in_bps_and_r() -> None:
+    bars = [
+        a_bar(K + 1, "19.80", "20.10", "20.00"),
+        a_bar(K + 5, "19.90", "20.60", "20.50"),
+        a_bar(K + 20 + 12, "20.30", "20.50", "20.30"),  # a minute after the exit
+    ]
+
+    found = figures(a_trade(), bars)
+
+    assert found.entry_slippage_bps == D("5.00")
+    assert found.exit_slippage_bps == D("10.00")
+    assert (found.mae_r, found.mfe_r) == (D("-0.5"), D("1.5"))
+    assert found.markouts_bps == {60: D("-50.00"), 300: None}
+
+
+def test_without_buckets_nothing_is_made_up() -> None:
+    found = figures(a_trade(decided=None, level=None), ())
+
+    assert (found.mae_r, found.mfe_r, found.entry_slippage_bps) == (None, None, None)
+    assert set(found.markouts_bps.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+A1", "'+A1"),
+        ("-A1", "'-A1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("  =1", "'  =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("ABCD", "ABCD"),
+        (D("-12.50"), "-12.50"),
+        (-3, "-3"),
+        (None, ""),
+        (True, "true"),
+        (date(2026, 11, 20), "2026-11-20"),
+        (D("1E+3"), "1000"),
+    ],
+)
+def test_a_text_is_never_a_formula_and_a_number_stays_one(value: object, shown: str) -> None:
+    assert tables.cell(value) == shown
+
+
+@given(st.text(max_size=12))
+def test_no_text_begins_a_formula_after_it_was_read_again(text: str) -> None:
+    shown = tables.cell(text)
+
+    assert shown.lstrip()[:1] not in tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
+
+@pytest.fixture
+def closed(db: None) -> Bench:
+    """Two closed trades: one at its target, one left early; a corrected price in between."""
+    bench = Bench.make(Rule(do="correct", nth=1, delay_ms=500, ticks=2), cooldown_after_trade_s=0)
+    trade = bench.open()
+    bench.step(600)
+    bench.venue.quote(str(trade.take_profit), str(trade.take_profit + D("0.02")))
+    bench.step(0)
+    return bench
+
+
+@pytest.mark.db
+def test_sums_and_the_equity_curve_end_where_the_books_end(closed: Bench) -> None:
+    rows = reports.trade_rows(closed.run.pk)
+    opening = reports.opening_of(closed.run.pk)
+
+    assert len(rows) == 1
+    assert rows[0]["exit_reason"] == "target"
+    assert sum(row["pnl"] for row in rows) == closed.trade().realized_pnl
+    assert reports.equity_curve(rows, opening)[-1]["equity"] == closed.broker.account().cash
+    for by in reports.GROUPS:
+        (group,) = reports.sums(rows, by)
+        assert (group["trades"], group["wins"], group["pnl"]) == (1, 1, rows[0]["pnl"])
+
+
+@pytest.mark.db
+def test_the_events_alone_make_the_same_ledger(closed: Bench) -> None:
+    was, made = rebuild.compare(closed.run)
+
+    assert was == made
+    call_command("books", "rebuild", "--run", closed.run.pk)
+
+
+@pytest.mark.db
+def test_a_ledger_that_the_events_do_not_make_is_found(closed: Bench, monkeypatch) -> None:
+    facts = rebuild._facts
+
+    def other(event: object) -> object:
+        price, *rest = facts(event)
+        return (price + D("0.01"), *rest)
+
+    monkeypatch.setattr(rebuild, "_facts", other)
+
+    with pytest.raises(CommandError, match="other books"):
+        call_command("books", "rebuild", "--run", closed.run.pk)
+
+
+@pytest.mark.db
+def test_tables_are_written_whole_or_not_at_all(closed: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "trades.csv"
+    call_command("books", "trades", "--run", closed.run.pk, "--out", str(path))
+
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert tuple(row) == reports.TRADE_COLUMNS
+    assert D(row["pnl"]) == closed.trade().realized_pnl
+    with pytest.raises(CommandError, match=r"ending \.csv or \.parquet"):
+        call_command("books", "trades", "--run", closed.run.pk, "--out", str(tmp_path / "t.xls"))
+    assert [one.name for one in tmp_path.iterdir()] == ["trades.csv"]
+
+
+@pytest.mark.db
+def test_parquet_keeps_every_digit(closed: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "trades.parquet"
+
+    call_command("books", "trades", "--run", closed.run.pk, "--out", str(path))
+
+    (row,) = ParquetFile(io.BytesIO(path.read_bytes())).to_pandas().to_dict("records")
+    (told,) = reports.trade_rows(closed.run.pk)
+    assert tuple(row) == reports.TRADE_COLUMNS
+    assert D(row["pnl"]) == closed.trade().realized_pnl
+    assert {name: row[name] for name in ("symbol", "slot", "quantity")} == {
+        name: told[name] for name in ("symbol", "slot", "quantity")
+    }
+
+
+def test_parquet_tells_numbers_text_and_nothing_apart(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = [
+        {"n": 1, "share": 0.5, "usd": D("0.1000001"), "text": "=1+1", "empty": None},
+        {"n": None, "share": None, "usd": None, "text": None, "empty": None},
+    ]
+
+    tables.write(path, rows, ("n", "share", "usd", "text", "empty"))
+
+    first, second = ParquetFile(io.BytesIO(path.read_bytes())).to_pandas().to_dict("records")
+    assert (first["n"], first["share"], first["usd"], first["text"]) == (
+        1,
+        0.5,
+        "0.1000001",
+        "=1+1",
+    )
+    assert all(value is None or value != value for value in (*second.values(), first["empty"]))
+
+
+@pytest.mark.db
+def test_the_archive_gives_the_newest_buckets_of_a_trade(closed: Bench, tmp_path: Path) -> None:
+    trade = closed.trade()
+    first, folder = trade.opened_ns // 5_000_000_000, tmp_path / f"{trade.day}"
+    rows = np.zeros(4, REVISED_ROW)
+    rows["k"] = (first - 1, first, first, first + 1)
+    rows["symbol"], rows["rev"] = trade.symbol, (0, 0, 1, 0)
+    rows["close"] = (1.0, 20.5, 20.25, 20.75)
+    (folder / SPOOL).mkdir(parents=True)
+    (folder / SPOOL / "1-1.buckets").write_bytes(rows.tobytes())
+    finish(folder)
+
+    found = archive_bars.reader(tmp_path)(trade)
+
+    assert [(bar.k, bar.close) for bar in found] == [(first, D("20.25")), (first + 1, D("20.75"))]
+
+
+@pytest.mark.db
+def test_what_cannot_be_reported_is_one_line(db: None, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="there is no run yet"):
+        call_command("books", "trades")
+    with pytest.raises(ExportFailed, match="nowhere"):
+        tables.write(tmp_path / "nowhere" / "t.csv", [], ("a",))
+
+
+@pytest.mark.db
+def test_a_trade_left_early_is_told_apart(db: None) -> None:
+    bench = Bench.make()
+    exits.begin(bench.desk, bench.open(), "time_stop")
+    bench.step(150)
+
+    (row,) = reports.trade_rows(bench.run.pk)
+
+    assert row["exit_reason"] == "time_stop"
+    assert row["exit_slippage_bps"] is None

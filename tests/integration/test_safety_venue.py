@@ -1,0 +1,414 @@
+"""What a venue may do: fill both exits, fill what it canceled, break and correct executions."""
+
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from execution import reconcile, selectors
+from execution.domain.exits import ladder
+from execution.errors import LeaseLost
+from execution.hub import exits
+from execution.hub.day_end import DayEnd
+from execution.models import KillSwitch, Lease, Order, OrderAttempt
+from execution.services import journal, lease
+from execution.services.moves import OrderStatus as Status
+from execution.services.moves import TradeState as T
+from execution.venue.faults import Rule
+from execution.venue.orders import OrderRequest
+from tests.fakes.desk import MS, Bench
+from tests.integration.test_hub_exits import at
+from tests.integration.test_hub_orders import assert_books_hold
+
+pytestmark = [pytest.mark.django_db, pytest.mark.db]
+
+
+def reach_the_target(bench: Bench) -> None:
+    target = bench.trade().take_profit
+    bench.venue.quote(str(target), str(target + Decimal("0.02")))
+
+
+def stop_out(bench: Bench) -> None:
+    low = bench.trade().stop_loss - Decimal("0.01")
+    bench.venue.quote(str(low - Decimal("0.01")), str(low + Decimal("0.01")))
+    bench.venue.trade(str(low))
+
+
+# --- both exits -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay_ms", [0, 100, 3000])
+def test_both_exits_that_fill_are_bought_back_to_flat_and_entries_pause(delay_ms: int) -> None:
+    bench = Bench.make(Rule(do="both_legs", nth=1, delay_ms=delay_ms))
+    bench.open()
+
+    reach_the_target(bench)
+    for _ in range(8):
+        bench.step(500)
+
+    cover = Order.objects.get(purpose="c")
+    assert (cover.side, cover.type, cover.quantity) == ("buy", "market", 298)
+    assert bench.held_at_venue() == 0
+    trade = bench.trade()
+    assert (trade.held, trade.state) == (0, T.CLOSED)
+    assert trade.realized_pnl == trade.exit_value - trade.entry_value
+    assert selectors.kill_level() == "pause"
+    assert "both exits filled" in KillSwitch.objects.first().reason
+    assert_books_hold(bench)
+
+
+def test_a_cover_of_unknown_fate_is_looked_up_and_not_sent_again() -> None:
+    bench = Bench.make(
+        Rule(do="both_legs", nth=1), Rule(do="execute_then_time_out", on="POST /v2/orders", nth=2)
+    )
+    bench.open()
+
+    reach_the_target(bench)
+    for _ in range(8):
+        bench.step(500)
+        bench.process_time(1.0)
+
+    assert Order.objects.filter(purpose="c").count() == 1
+    assert bench.held_at_venue() == 0
+    assert_books_hold(bench)
+
+
+def test_the_venue_is_not_asked_to_close_what_is_being_bought_back() -> None:
+    bench = Bench.make(Rule(do="both_legs", nth=1))
+    bench.open()
+    times = ladder(bench.run.close_ns, bench.parameters)
+    day_end = DayEnd(trader=bench.trader, parameters=lambda: bench.parameters)
+    bench.venue.advance((times.close_all_ns - bench.venue.now_ns) // MS)
+    reach_the_target(bench)
+    bench.step(500)  # both exits are known, the buy-back is on its way
+    assert Order.objects.get(purpose="c").status == Status.WORKING
+
+    day_end.act()
+    for _ in range(4):
+        bench.step(500)
+
+    assert ("DELETE", "/v2/positions") not in bench.venue.requests
+    assert (bench.held_at_venue(), bench.trade().state) == (0, T.CLOSED)
+
+
+def test_a_buy_back_in_one_stock_keeps_nobody_in_another() -> None:
+    bench = Bench.make()
+    bench.open()  # long
+    short = SimpleNamespace(held=-5, orders=bench.trade().orders)
+    bench.trader.active_trades = lambda: [short, bench.trade()]  # type: ignore[method-assign]
+    day_end = DayEnd(trader=bench.trader, parameters=lambda: bench.parameters)
+
+    day_end._close_all()
+
+    assert ("DELETE", "/v2/positions") in bench.venue.requests
+
+
+def test_what_the_venues_close_all_bought_beside_our_own_buy_back_is_ours() -> None:
+    """The stream told of our order only; the trade had ended when the other one was found."""
+    bench = Bench.make(
+        Rule(do="both_legs", nth=1, delay_ms=3000), Rule(do="late_fill", nth=1, delay_ms=400)
+    )
+    bench.open()
+    reach_the_target(bench)
+    bench.step(500)
+    bench.step(3000)
+    bench.venue.engine.latency_ns //= 10  # it overtakes our order
+    bench.broker.close_all()  # by the sentinel, or by hand
+    cover = Order.objects.get(purpose="c")
+    bench.venue.advance(200)
+    bench.venue.advance(500)
+    for update in bench.venue.updates():
+        if update.order.client_order_id == cover.client_order_id:
+            bench.trader.apply(update)
+    bench.trader.settle()
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 298)
+
+    reconcile.reconcile(bench.trader)
+    bench.step(500)
+
+    assert Order.objects.get(purpose="ext").status == Status.FILLED
+    assert (bench.trade().state, bench.trade().held) == (T.OPEN_PROTECTED, 298)
+    assert_books_hold(bench)
+
+
+def test_a_market_order_made_after_our_trade_had_ended_stays_a_strangers() -> None:
+    bench = Bench.make()
+    bench.open()
+    reach_the_target(bench)
+    bench.step(500)
+    assert bench.trade().state == T.CLOSED
+    bench.venue.engine.submit(
+        OrderRequest(
+            client_order_id="theirs",
+            symbol="ABCD",
+            side="buy",
+            type="market",
+            time_in_force="day",
+            quantity=5,
+        ),
+        bench.venue.now_ns,
+    )
+    bench.venue.advance(200)
+
+    bench.news()
+    reconcile.reconcile(bench.trader)
+
+    assert (bench.trade().state, bench.trade().held) == (T.CLOSED, 0)
+    assert not Order.objects.filter(purpose="ext").exists()
+    assert "ABCD" in bench.trader.foreign
+
+
+def test_a_short_the_venue_does_not_have_is_not_bought() -> None:
+    bench = Bench.make()
+    trade = bench.open()
+    reach_the_target(bench)
+    bench.step(0)
+    type(trade).objects.filter(pk=trade.pk).update(exit_quantity=trade.filled_quantity + 100)
+
+    bench.trader.settle()
+
+    assert not Order.objects.filter(purpose="c").exists()
+    assert bench.desk.unsettled
+
+
+# --- busts and corrections ------------------------------------------------------------------------
+
+
+def test_a_broken_entry_leaves_neither_shares_nor_orders_nor_money() -> None:
+    bench = Bench.make(Rule(do="bust", nth=1, delay_ms=1000))
+    bench.open()
+
+    for _ in range(6):
+        bench.step(500)
+
+    trade = bench.trade()
+    assert (trade.held, trade.filled_quantity, trade.state) == (0, 0, T.CLOSED)
+    assert trade.realized_pnl == 0
+    assert bench.entry().status == Status.BUSTED
+    assert bench.broker.orders(status="open") == []
+    assert_books_hold(bench)
+
+
+def test_a_broken_exit_gives_the_shares_back_and_they_are_protected() -> None:
+    bench = Bench.make(Rule(do="bust", nth=2, delay_ms=1000))
+    bench.open()
+
+    stop_out(bench)
+    bench.step(0)
+    assert bench.trade().state == T.CLOSED
+    bench.venue.quote("20.04", "20.06")
+    for _ in range(6):
+        bench.step(500)
+
+    trade = bench.trade()
+    assert (trade.held, trade.state) == (298, T.OPEN_PROTECTED)
+    assert trade.realized_pnl == 0
+    assert_books_hold(bench)
+
+
+def test_a_corrected_price_changes_the_result_and_not_the_shares() -> None:
+    bench = Bench.make(Rule(do="correct", nth=1, delay_ms=1000, ticks=3))
+    bench.open()
+    before = bench.trade().entry_value
+
+    for _ in range(4):
+        bench.step(500)
+
+    trade = bench.trade()
+    assert (trade.held, trade.state) == (298, T.OPEN_PROTECTED)
+    assert trade.entry_value == before + 298 * Decimal("0.03")
+    assert_books_hold(bench)
+
+
+def test_a_bust_heard_twice_and_before_its_fill_counts_once() -> None:
+    bench = Bench.make(Rule(do="bust", nth=1, delay_ms=1000), Rule(do="duplicate", rate=1.0))
+    bench.fire()
+    bench.venue.advance(150)
+    fill = bench.venue.updates()
+    bench.venue.advance(1000)
+    for update in reversed([*fill, *bench.venue.updates()]):
+        bench.trader.apply(update)
+
+    for _ in range(6):
+        bench.step(500)
+
+    assert bench.trade().filled_quantity == 0
+    assert bench.held_at_venue() == 0
+    assert_books_hold(bench)
+
+
+# --- fills after the end --------------------------------------------------------------------------
+
+
+def test_an_entry_filled_after_its_cancel_is_protected_with_an_oco() -> None:
+    bench = Bench.make(Rule(do="late_fill", nth=1, delay_ms=200))
+    bench.fire()
+    bench.venue.quote("20.60", "20.62")
+    bench.step(150)
+    bench.step(2850)
+    for _ in range(6):
+        bench.step(150)
+
+    trade = bench.trade()
+    assert (trade.held, trade.state) == (298, T.OPEN_PROTECTED)
+    assert bench.held_at_venue() == 298
+    assert_books_hold(bench)
+
+
+# --- a leader that was paused ---------------------------------------------------------------------
+
+
+def test_a_leader_paused_before_its_socket_write_sends_nothing_once_replaced(monkeypatch) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    guard = journal._guard_send
+
+    def paused(*args: object, **kwargs: object) -> None:
+        lease.take("another", force=True)
+        guard(*args, **kwargs)
+
+    monkeypatch.setattr(journal, "_guard_send", paused)
+
+    with pytest.raises(LeaseLost):
+        bench.send(order_id)
+
+    assert bench.venue.posts() == 0
+    assert OrderAttempt.objects.get().outcome is None  # the new leader looks it up
+
+
+def test_an_entry_whose_lease_is_about_to_end_is_refused_and_not_in_doubt(monkeypatch) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    guard = journal._guard_send
+
+    def paused(*args: object, **kwargs: object) -> None:
+        Lease.objects.update(expires_at=lease._in(lease.SEND_MARGIN / 2))
+        guard(*args, **kwargs)
+
+    monkeypatch.setattr(journal, "_guard_send", paused)
+
+    assert bench.send(order_id).status == Status.REFUSED
+    assert bench.venue.posts() == 0
+    assert bench.trade().state == T.REJECTED
+
+
+@pytest.mark.parametrize("step", ["cancel", "replace"])
+def test_a_replaced_leader_cancels_and_replaces_nothing(monkeypatch, step: str) -> None:
+    bench = Bench.make()
+    bench.open()
+    guard = journal._guard_send
+
+    def paused(*args: object, **kwargs: object) -> None:
+        lease.take("another", force=True)
+        guard(*args, **kwargs)
+
+    monkeypatch.setattr(journal, "_guard_send", paused)
+    before = list(bench.venue.requests)
+    leg = Order.objects.filter(purpose="tp").latest("pk")
+    now = {"epoch": bench.epoch, "now_ns": bench.venue.now_ns}
+    changes = {"limit": Decimal("20.90")} if step == "replace" else {}
+
+    with pytest.raises(LeaseLost):
+        getattr(journal, step)(leg, bench.broker, **now, **changes)
+
+    assert bench.venue.requests == before
+
+
+# --- a night --------------------------------------------------------------------------------------
+
+
+def asleep(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A position that could not be sold before the close."""
+    bench = Bench.make()
+    trade = bench.open()
+    at(bench, bench.run.close_ns - 1000 * MS)
+    bench.venue.engine.halted.add("ABCD")
+    exits.begin(bench.desk, trade, "hard_flatten", hard=True)
+    bench.step(500)
+    day_end = DayEnd(trader=bench.trader, parameters=lambda: bench.parameters)
+    at(bench, day_end.times.verify_ns)
+    for _ in range(6):
+        day_end.act()
+        bench.step(150)
+    assert bench.trade().state == T.HELD_OVERNIGHT
+    return bench
+
+
+def next_morning(bench: Bench) -> None:
+    """The next session, the market trades again; only the clock of the run moves."""
+    night_ns = 18 * 3600 * 1000 * MS
+    run = bench.desk.run
+    run.open_ns, run.close_ns = run.open_ns + night_ns, run.close_ns + night_ns
+    run.save()
+    bench.venue.now_ns = run.open_ns + 60_000 * MS
+    session = bench.venue.engine.session
+    bench.venue.engine.open_session(type(session)(session.day, run.open_ns, run.close_ns))
+    bench.venue.engine.halted.clear()
+    bench.venue.quote("20.04", "20.06")
+    bench.step(150)
+
+
+def test_a_position_that_slept_waits_for_its_review_and_locks_entries(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+
+    next_morning(bench)
+    bench.step(1000)
+
+    assert bench.trade().state == T.HELD_OVERNIGHT
+    assert bench.held_at_venue() == 298
+
+
+def test_a_position_that_slept_and_lost_its_orders_sleeps_on_protected(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+    bench.venue.engine.end_orders("ABCD", bench.venue.now_ns)
+    next_morning(bench)
+
+    for _ in range(4):
+        bench.step(500)
+
+    assert bench.trade().state == T.HELD_OVERNIGHT
+    assert bench.held_at_venue() == 298
+    assert not bench.venue.engine.naked_since
+
+
+def test_a_review_that_says_sell_sells_at_the_open(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+    call_command("overnight", str(bench.trade().pk), "sell", "--reason", "bad news")
+    bench.step(1000)
+    assert bench.trade().state == T.HELD_OVERNIGHT  # the market is closed
+
+    next_morning(bench)
+    for _ in range(6):
+        bench.step(500)
+
+    assert (bench.trade().state, bench.trade().exit_reason) == (T.CLOSED, "review")
+    assert bench.held_at_venue() == 0
+
+
+def test_a_review_that_says_keep_makes_it_a_position_of_the_day(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+    call_command("overnight", str(bench.trade().pk), "keep", "--reason", "halt is over")
+
+    next_morning(bench)
+    bench.step(1000)
+
+    assert bench.trade().state == T.OPEN_PROTECTED
+    day_end = DayEnd(trader=bench.trader, parameters=lambda: bench.parameters)
+    at(bench, day_end.times.flatten_ns)
+    bench.venue.quote("20.04", "20.06")
+    day_end.act()
+    for _ in range(4):
+        bench.step(500)
+    assert bench.trade().state == T.CLOSED
+
+
+def test_only_what_slept_is_reviewed_and_only_with_a_reason(monkeypatch, capsys) -> None:
+    bench = Bench.make()
+    trade = bench.open()
+    with pytest.raises(CommandError, match="not held overnight"):
+        call_command("overnight", str(trade.pk), "sell", "--reason", "x")
+    with pytest.raises(CommandError, match="no trade 999"):
+        call_command("overnight", "999", "sell", "--reason", "x")
+    call_command("overnight")
+    assert "nothing is held overnight" in capsys.readouterr().out

@@ -1,0 +1,194 @@
+"""The order path under seeded faults; the outside checker; and builds that it must catch.
+
+`TRADEPLANE_SEEDS=50000` runs the long version (docs/orders.md).
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from execution import failpoints
+from execution.hub import waiting
+from execution.services import journal, lease, venue_state
+from execution.simulation import world as world_module
+from execution.simulation.blows import KINDS, PAUSE, Blow
+from execution.simulation.checker import judge
+from execution.simulation.database import in_memory
+from execution.simulation.plans import FAULTS_MIN
+from execution.simulation.runner import forget, run_seeds, strike
+from execution.simulation.world import World
+
+SEEDS = int(os.environ.get("TRADEPLANE_SEEDS", "2000"))
+CHUNK = 50  # seeds of one test, so that two workers share them
+TRIES = 12  # days in which a hub must come by a fail point that the days lead to
+EVENTFUL = range(8)  # some of them with an entry that is filled
+FENCED = (Blow("journal.after_attempt", PAUSE),)
+
+
+@pytest.fixture(scope="module")
+def memory(django_db_setup: None, django_db_blocker) -> Iterator[None]:
+    """A database in memory, so that a transaction is one and costs nothing."""
+    with django_db_blocker.unblock(), in_memory():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(settings, tmp_path, memory) -> Iterator[None]:
+    settings.TRADEPLANE_HOME = tmp_path
+    yield
+    forget()
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_no_seed_breaks_an_invariant(first: int) -> None:
+    report = run_seeds(range(first, min(first + CHUNK, SEEDS)))
+
+    assert report.failures == {}
+    assert report.faults_min >= FAULTS_MIN
+    assert report.checks == 10 * report.seeds
+    assert report.trades > report.seeds / 2
+
+
+def test_the_same_seed_is_the_same_day() -> None:
+    assert a_day(3) == a_day(3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_day_is_the_same_when_nothing_is_taken_to_wait(seed: int, monkeypatch) -> None:
+    lazy = a_day(seed)
+
+    monkeypatch.setattr(waiting, "waits", lambda *_: False)
+
+    assert a_day(seed) == lazy
+
+
+def a_day(seed: int) -> tuple[object, ...]:
+    world = World(seed)
+    world.run()
+    fills = [(f.ts_ns, f.quantity, f.price) for f in world.engine.account.fills]
+    forget()
+    return fills, dict(world.posts), dict(world.injected), world.now_ns
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("point", failpoints.POINTS)
+def test_a_hub_may_be_struck_at_every_fail_point(point: str, kind: str) -> None:
+    found = strike((Blow(point, kind),), tries=TRIES)
+
+    assert found.broken == []
+    assert found.days, f"no day of {TRIES} comes by {point}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_leader_that_was_paused_and_replaced_sends_nothing(seed: int) -> None:
+    world = World(seed, blows=FENCED)
+
+    assert world.run().broken == []
+
+
+# --- the checker's eyes: each thing that it must see, done to a good day --------------------------
+
+BOOKS = {
+    "I1: execution": "DELETE FROM accounts_fill",
+    "I2: v1-": "DELETE FROM execution_orderattempt",
+    "I5: entry": "UPDATE accounts_posting SET amount_usd=amount_usd+10000 WHERE ledger='cash'",
+    "I5: cash": "UPDATE accounts_posting SET amount_usd=amount_usd+10000 WHERE ledger='cash'",
+    "in the books": "UPDATE accounts_posting SET quantity=quantity+1 WHERE ledger='position'",
+    "in the slots": "UPDATE execution_trade SET filled_quantity=filled_quantity+1",
+    "is still unknown": "UPDATE execution_order SET status='unknown'",
+}
+
+
+def blind_nowhere(world: World) -> str:
+    audit, posts = world.audit, world.posts
+    return " ".join(judge(world.engine, world.run_id, audit, posts, world.now_ns).broken)
+
+
+@pytest.fixture
+def good_day() -> World:
+    world = next(one for one in map(World, range(50)) if eventful(one))
+    assert blind_nowhere(world) == ""
+    return world
+
+
+def eventful(world: World) -> bool:
+    forget()
+    world.run()
+    return len(world.engine.account.fills) > 1
+
+
+@pytest.mark.parametrize("sentence", BOOKS)
+def test_the_checker_sees_what_is_wrong_in_the_tables(sentence: str, good_day: World) -> None:
+    with connection.cursor() as cursor, connection.constraint_checks_disabled():
+        cursor.execute(BOOKS[sentence])
+
+    assert sentence in blind_nowhere(good_day)
+
+
+def test_the_checker_sees_what_went_wrong_at_the_venue(good_day: World) -> None:
+    engine, at_ns = good_day.engine, good_day.now_ns
+    (name, *_) = good_day.posts
+    good_day.posts[name] += 1
+    engine.unprotected.append(("ABCD", at_ns - 1_000_000_000_000, at_ns))
+    good_day.audit.converged = False
+
+    said = blind_nowhere(good_day)
+
+    assert all(f"{code}: " in said for code in ("I2", "I3", "L"))
+
+
+# --- canaries: a checker that is always content checks nothing ------------------------------------
+
+
+def some_day_says(*sentences: str, blows: tuple[Blow, ...] | None = None) -> bool:
+    """Does the checker find this in one of a few days?"""
+    for seed in EVENTFUL:
+        broken = " ".join(World(seed, blows=blows).run().broken)
+        forget()
+        if all(sentence in broken for sentence in sentences):
+            return True
+    return False
+
+
+def test_a_build_that_sends_twice_is_caught(monkeypatch) -> None:
+    post = journal._post
+
+    def twice(*args: object) -> object:
+        post(*args)
+        return post(*args)
+
+    monkeypatch.setattr(journal, "_post", twice)
+
+    assert some_day_says("reached the venue 2 times")
+
+
+def test_a_build_that_drops_a_fill_is_caught(monkeypatch) -> None:
+    book, count = venue_state._book, [0]
+
+    def forgetful(*args: object, **kwargs: object) -> None:
+        count[0] += 1
+        if count[0] % 5:
+            book(*args, **kwargs)
+
+    monkeypatch.setattr(venue_state, "_book", forgetful)
+    # it would look for its fill all the time
+    for name, seconds in (("HEALING_S", 5), ("DAY_MAX_S", 60), ("ENDLESS_S", 30)):
+        monkeypatch.setattr(world_module, name, seconds)
+
+    assert some_day_says("is not in the books", "I5: cash")
+
+
+def test_a_build_that_skips_the_fence_is_caught(monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_guard_send", lambda *_, **__: None)
+
+    assert some_day_says("past the fence", blows=FENCED)
+
+
+def test_a_build_that_never_fences_its_writes_is_caught(monkeypatch) -> None:
+    monkeypatch.setattr(lease, "may_send", lambda *_, **__: True)
+    monkeypatch.setattr(lease, "fence", lambda *_, **__: None)
+    monkeypatch.setattr(lease, "renew", lambda *_, **__: None)
+
+    assert some_day_says("past the fence", blows=FENCED)
