@@ -92,7 +92,7 @@ def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
         reach("journal.after_answer")
         return answer
 
-    return _settle(order, attempt, send, now_ns)
+    return settle(order, attempt, send, now_ns)
 
 
 def deny(
@@ -216,9 +216,10 @@ def _close_attempt(
     attempt.save(update_fields=["outcome", "message", "answer", "answered_at"])
 
 
-def _settle(
+def settle(
     order: Order, attempt: OrderAttempt, call: Callable[[], BrokerOrder], now_ns: int
 ) -> Order:
+    """Make the call of an attempt and store how it ended; the order comes back fresh."""
     try:
         answer = call()
     except Refused as exc:

@@ -23,6 +23,7 @@ from execution.services.moves import TradeState as T
 from signals.session import day_of
 
 LEGS = ("tp", "sl", "o")
+EXTERNAL = "ext"  # made by somebody else in a symbol that we hold
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     order = Order.objects.create(
         run=run,
         trade=trade,
-        purpose="ext",
+        purpose=EXTERNAL,
         client_order_id=seen.client_order_id,
         broker_id=seen.id,
         symbol=seen.symbol,
@@ -404,7 +405,9 @@ def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_
 def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:
     """Give every leg of a bracket or OCO a row of its own under its parent."""
     for leg in answer.legs:
-        if BrokerRef.objects.filter(run_id=order.run_id, broker_id=leg.id).exists():
+        known = _by_broker_id(order.run_id, leg.id)
+        if known is not None:
+            _name_leg(known, order, leg)
             continue
         if leg.replaces and _by_broker_id(order.run_id, leg.replaces) is not None:
             continue  # a later link of a chain we know
@@ -414,7 +417,7 @@ def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:
             defaults={
                 "trade_id": order.trade_id,
                 "parent": order,
-                "purpose": "sl" if leg.stop_price is not None else "tp",
+                "purpose": _purpose_of(leg),
                 "broker_id": leg.id,
                 "symbol": leg.symbol or order.symbol,
                 "side": leg.side.value,
@@ -434,3 +437,16 @@ def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:
         if made:
             absorb_state(row, leg, now_ns)
             row.save()
+
+
+def _purpose_of(leg: BrokerOrder) -> str:
+    return "sl" if leg.stop_price is not None else "tp"
+
+
+def _name_leg(row: Order, parent: Order, leg: BrokerOrder) -> None:
+    """Call a stranger's order ours: the stream told of a leg before its parent's answer came."""
+    if row.purpose != EXTERNAL or row.trade_id != parent.trade_id:
+        return
+    row.purpose, row.parent = _purpose_of(leg), parent
+    row.reason, row.fence_epoch, row.sent_ns = "", parent.fence_epoch, row.created_ns
+    row.save(update_fields=["purpose", "parent", "reason", "fence_epoch", "sent_ns"])

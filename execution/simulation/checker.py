@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection
 
 from execution.venue.engine import VenueEngine
+from execution.venue.orders import VenueOrder
 
 SECOND = 1_000_000_000
 MICRO = 1_000_000
@@ -34,6 +35,7 @@ class Audit:
     broken: list[str] = field(default_factory=list)
     down: list[tuple[int, int]] = field(default_factory=list)
     faults_at: list[int] = field(default_factory=list)
+    requests: Counter[int] = field(default_factory=Counter)  # by minute
     converged: bool = False
 
 
@@ -62,7 +64,8 @@ def judge(
         _money(engine, run_id),
         _shares(engine, run_id),
         _orders(engine, run_id),
-        _bounded(engine, run_id),
+        _legs(engine, run_id),
+        _bounded(run_id, audit),
         [] if audit.converged else ["L: not settled after the healing: " + _waiting(run_id)],
     )
     found = [line for part in parts for line in part]
@@ -230,7 +233,26 @@ def _orders(engine: VenueEngine, run_id: str) -> list[str]:
     return found + [f"I6: {name} is still {status}" for name, status in fate]
 
 
-def _bounded(engine: VenueEngine, run_id: str) -> list[str]:
+def _legs(engine: VenueEngine, run_id: str) -> list[str]:
+    """I5: a leg of our own that protects or sold is not taken for a stranger's order."""
+    rows = _rows("SELECT client_order_id, purpose FROM execution_order WHERE run_id=%s", run_id)
+    purpose = {str(name): str(what) for name, what in rows}
+    return [
+        f"I5: {order.client_order_id} is a leg of {parent.client_order_id}, here a stranger's"
+        for order in engine.orders.values()
+        if (order.is_open or order.filled)
+        and (parent := _parent(order)) is not None
+        and parent.client_order_id in purpose
+        and purpose.get(order.client_order_id) == "ext"
+    ]
+
+
+def _parent(order: VenueOrder) -> VenueOrder | None:
+    group = order.group
+    return group.parent if group is not None and order in group.members else None
+
+
+def _bounded(run_id: str, audit: Audit) -> list[str]:
     """I6: nobody sends without end."""
     many = _rows(
         "SELECT t.slot, COUNT(*) FROM execution_order o JOIN execution_trade t ON t.id=o.trade_id"
@@ -238,7 +260,10 @@ def _bounded(engine: VenueEngine, run_id: str) -> list[str]:
         run_id,
         ORDERS_PER_SLOT_MAX,
     )
-    return [f"I6: slot {slot} made {n} orders" for slot, n in many]
+    asked = max(audit.requests.values(), default=0)
+    busy = [f"I6: the venue was asked {asked} times in a minute"]
+    found = [f"I6: slot {slot} made {n} orders" for slot, n in many]
+    return found + (busy if asked > REQUESTS_PER_MINUTE_MAX else [])
 
 
 def _waiting(run_id: str) -> str:

@@ -8,19 +8,21 @@ from typing import Any
 import redis
 
 from execution import nudges
+from execution.brokers.port import BrokerOrder
 from execution.errors import LeaseLost
 from execution.hub.config import HubConfig
 from execution.hub.coordinator import Coordinator
 from execution.hub.inbox import Event, Inbox
 from execution.hub.startup import Startup
-from execution.models import Round, RoundState
-from execution.services import entries, rounds, runs
+from execution.models import Order, Round, RoundState
+from execution.services import entries, journal, rounds, runs, trades
 from execution.simulation import market
-from execution.simulation.venue import FaultyBroker
+from execution.simulation.venue import AnswerKept, FaultyBroker
 
 SECOND = 1_000_000_000
 SHARD = 1
 POLL_NS = 250_000_000  # how often it looks around by itself when something waits
+ANSWER = "simulation.answer"  # to an order that a task sent some time ago
 
 
 class NoRedis:
@@ -66,15 +68,18 @@ class SimulatedHub:
         now_ns: Callable[[], int],
         wait: Callable[[float], None],
         arrivals: Callable[[], Sequence[int] | None],
+        answers: Callable[[], int],
         post: Callable[[Task], None],
         arrived: Callable[[], Sequence[Task]],
     ) -> None:
         """Args:
         arrivals: asked for every task that is sent: after how many nanoseconds it arrives, each
-        time that it does, None when it cannot be sent; post, arrived: tasks that take their time.
+        time that it does, None when it cannot be sent; answers: how many nanoseconds the answer to
+        an entry is on its way; post, arrived: what takes its time.
         """
         self.broker = broker
         self._arrivals, self._post, self._arrived = arrivals, post, arrived
+        self._answers = answers
         self._waits = wait
         self.hub = Coordinator(
             config=_config(run_id),
@@ -179,12 +184,35 @@ class SimulatedHub:
                 made = rounds.decide_round(run_id=kwargs["run"], k=k, epoch=hub.epoch)
                 hub.inbox.post("decided", (k, made))
             elif task == nudges.SUBMIT_ORDER:
-                order = entries.submit_entry(
-                    order_id=kwargs["order_id"], broker=self.broker, facts=hub.send_facts()
-                )
-                hub.inbox.post("submitted", (order.pk, order.status))
+                self._submit(kwargs["order_id"])
+            elif task == ANSWER:
+                self._answered(**kwargs)
         except LeaseLost:
             pass  # the task only logs it; the coordinator finds out by itself
+
+    def _submit(self, order_id: int) -> None:
+        """Send an entry; while its answer is on the way the live loop goes on."""
+        hub, late_ns = self.hub, self._answers()
+        self.broker.keeps_answers = late_ns > 0
+        try:
+            order = entries.submit_entry(
+                order_id=order_id, broker=self.broker, facts=hub.send_facts()
+            )
+        except AnswerKept as kept:
+            due_ns = hub.clock.now_ns() + late_ns
+            self._post(Task(due_ns, ANSWER, {"order_id": order_id, "answer": kept.answer}))
+            return
+        finally:
+            self.broker.keeps_answers = False
+        hub.inbox.post("submitted", (order.pk, order.status))
+
+    def _answered(self, order_id: int, answer: BrokerOrder) -> None:
+        """Store an answer that took its time, as the task that waited for it does."""
+        order = Order.objects.get(pk=order_id)
+        attempt = order.attempts.get(kind="submit")
+        journal.settle(order, attempt, lambda: answer, order.sent_ns or 0)
+        trades.follow_entry(order.trade, order.sent_ns or 0)
+        self.hub.inbox.post("submitted", (order.pk, order.status))
 
 
 def _config(run_id: str) -> HubConfig:

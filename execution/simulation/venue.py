@@ -22,13 +22,26 @@ from execution.venue.faults import FaultPlan, FaultyStream
 
 T = TypeVar("T")
 MS = 1_000_000
+MINUTE = 60_000 * MS
+
+
+class AnswerKept(BaseException):
+    """The venue has the order; its answer is on the way for long."""
+
+    def __init__(self, answer: BrokerOrder) -> None:
+        super().__init__(answer.client_order_id)
+        self.answer = answer
 
 
 class FaultyBroker(MemoryBroker):
     """The port, through a network and a venue that misbehave.
 
-    `posts` counts the orders that reached the venue by their name; `at_send` is asked at each.
+    `posts` counts the orders that reached the venue by their name, `requests` all that were made by
+    the minute; `at_send` is asked at each order.
+    `keeps_answers`: the answer to an order does not come back, `AnswerKept` carries it.
     """
+
+    keeps_answers = False
 
     def __init__(
         self,
@@ -36,11 +49,11 @@ class FaultyBroker(MemoryBroker):
         now_ns: Callable[[], int],
         at_send: Callable[[str], None],
         posts: Counter[str],
+        requests: Counter[int],
     ) -> None:
         super().__init__(engine, now_ns)
         self._at_send = at_send
-        self.posts = posts
-        self.requests = 0
+        self.posts, self.requests = posts, requests
 
     def _meet(self, method: str, path: str, call: Callable[[], T]) -> T:
         """Make a call, or what the plan makes of it.
@@ -48,7 +61,7 @@ class FaultyBroker(MemoryBroker):
         Raises:
             Refused, OutcomeUnknown: as the adapter of a real venue would.
         """
-        self.requests += 1
+        self.requests[self.now_ns() // MINUTE] += 1
         rule = self.engine.faults.request(method, path, self.now_ns())
         fault = rule.do if rule is not None else ""
         if fault == "http_429":
@@ -66,7 +79,10 @@ class FaultyBroker(MemoryBroker):
             self._at_send(fields["client_order_id"])
             return MemoryBroker._submit(self, **fields)
 
-        return self._meet("POST", "/v2/orders", post)
+        answer = self._meet("POST", "/v2/orders", post)
+        if self.keeps_answers:
+            raise AnswerKept(answer)
+        return answer
 
     def replace(self, order_id: str, **changes: Any) -> BrokerOrder:
         call = super().replace

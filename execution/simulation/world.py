@@ -48,6 +48,7 @@ LOST_TASKS = 0.04
 DOUBLED_TASKS = 0.04
 LATE_TASKS = 0.06
 LATE_MS = (50, 30_000)  # longer than an intent may wait, longer than many a hub lives
+SLOW_ANSWERS = 0.1
 
 
 class Died(BaseException):
@@ -298,6 +299,13 @@ class World:
             return (self._delay_ns(),)
         return (0,)
 
+    def answers(self) -> int:
+        """Return how many nanoseconds the answer to an entry is on its way."""
+        if self.healed or self.rng.random() >= SLOW_ANSWERS:
+            return 0
+        self.injected["slow answer"] += 1
+        return self._delay_ns()
+
     def _delay_ns(self) -> int:
         first, last = LATE_MS
         return int(first * (last / first) ** self.rng.random()) * MS
@@ -356,10 +364,17 @@ class World:
             self.hub = SimulatedHub(
                 run_id=self.run_id,
                 holder=f"{self.run_id}/{self.hubs}",
-                broker=FaultyBroker(self.engine, lambda: self.now_ns, self._at_send, self.posts),
+                broker=FaultyBroker(
+                    self.engine,
+                    lambda: self.now_ns,
+                    self._at_send,
+                    self.posts,
+                    self.audit.requests,
+                ),
                 now_ns=lambda: self.now_ns,
                 wait=self._wait,
                 arrivals=self.arrivals,
+                answers=self.answers,
                 post=lambda task: self._late.append(task),
                 arrived=self._arrived,
             )

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
-from execution import reconcile, selectors
+from execution import failpoints, reconcile, selectors
 from execution.domain.exits import ladder
 from execution.errors import LeaseLost
 from execution.hub import exits
 from execution.hub.day_end import DayEnd
-from execution.models import KillSwitch, Lease, Order, OrderAttempt
+from execution.models import Activity, KillSwitch, Lease, Order, OrderAttempt
 from execution.services import journal, lease
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
@@ -412,3 +412,32 @@ def test_only_what_slept_is_reviewed_and_only_with_a_reason(monkeypatch, capsys)
         call_command("overnight", "999", "sell", "--reason", "x")
     call_command("overnight")
     assert "nothing is held overnight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("quick_ms", [0, 150, 400])
+def test_legs_that_the_stream_told_of_before_the_orders_answer_protect(quick_ms: int) -> None:
+    """The entry is filled and its legs stand while the POST that made them is still unanswered."""
+    bench, slow = Bench.make(), [quick_ms]
+
+    def answer_slowly(name: str) -> None:
+        if name == "journal.after_answer" and slow:
+            slow.clear()
+            bench.step(quick_ms)
+            bench.step(150)
+            bench.step(150)
+
+    failpoints.arm(answer_slowly)
+    try:
+        bench.fire()
+    finally:
+        failpoints.arm(None)
+    bench.step(150)
+
+    legs = Order.objects.filter(side="sell")
+    assert {leg.purpose for leg in legs} == {"tp", "sl"}
+    assert {(leg.parent, leg.reason) for leg in legs} == {(bench.entry(), "")}
+    assert bench.trade().state == T.OPEN_PROTECTED
+    assert not Activity.objects.filter(text__contains="protection is gone").exists()
+    stop_out(bench)
+    bench.step(500)
+    assert (bench.trade().state, bench.trade().exit_reason) == (T.CLOSED, "stop")

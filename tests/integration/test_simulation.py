@@ -47,7 +47,7 @@ def test_no_seed_breaks_an_invariant(first: int) -> None:
 
     assert report.failures == {}
     assert report.faults_min >= FAULTS_MIN
-    assert report.checks == 10 * report.seeds
+    assert report.checks == 11 * report.seeds
     assert report.trades > report.seeds / 2
 
 
