@@ -9,6 +9,7 @@ from execution.hub.trader import Trader
 
 IDLE_S = 60.0
 WATCHFUL_S = 300.0  # after a trade: a late fill or a bust whose news was lost leaves shares naked
+AGAIN_S = 1.0
 FRESH_NS = 60_000_000_000
 
 
@@ -48,6 +49,10 @@ class Agreement:
             desk.note("reconcile", "; ".join(findings.differences), level="alarm")
         self.differences = findings.differences
         return False
+
+    def after_a_gap(self) -> bool:
+        """Compare until all agrees; one that differs for long is not asked without a pause."""
+        return self.mono() - self._at >= AGAIN_S and self.compare()
 
     def _shelter(self) -> None:
         try:

@@ -119,7 +119,9 @@ def _sell(desk: Desk, trade: Trade) -> Trade:
     if shares <= 0:
         desk.fills_missing = True  # the venue is flat, we are not: fetch what we missed
         desk.unsettled.add(trade.pk)
-        return trade
+        name_legs(desk, trade)
+        held_back = desk.live_orders(trade)  # by legs that we took for a stranger's
+        return _step(desk, trade, "cancel") if held_back else trade
     sold = trade.orders.filter(purpose__in=("x", "f"))
     if sold.filter(created_ns__gt=desk.now_ns() - PAUSE_NS).count() >= SELLS_MAX:
         desk.note_trade(trade, "exit", f"{SELLS_MAX} sells did not get us out", level="alarm")
@@ -196,6 +198,16 @@ def refresh(desk: Desk, trade: Trade) -> None:
             ).fills_missing
 
 
+def name_legs(desk: Desk, trade: Trade) -> None:
+    """Ask whose orders they are when the stream told of some before their parent's answer."""
+    if not trade.orders.filter(purpose=venue_state.EXTERNAL).exists():
+        return
+    for parent in trade.orders.filter(purpose__in=("e", "o"), broker_id__isnull=False):
+        seen = desk.broker.order(str(parent.broker_id))
+        if seen is not None:
+            venue_state.take_over(parent, seen, now_ns=desk.now_ns())
+
+
 def reason_of(trade: Trade) -> str:
     """Return what closed the trade: the leg that sold last, in the words of the summary."""
     last = (
@@ -259,6 +271,7 @@ __all__ = [
     "give_up",
     "leave",
     "moves",
+    "name_legs",
     "proceed",
     "reason_of",
     "refresh",

@@ -32,7 +32,7 @@ class Live:
         hub = self.hub
         if hub.switches.look():
             hub.flow.sweep()
-        if hub.stream_up and hub.stream_lost and hub.agreement.compare():
+        if hub.stream_up and hub.stream_lost and hub.agreement.after_a_gap():
             hub.stream_lost = False
             hub.desk.stream_missed = 0  # while it was away; not its silence
             hub.flow.news = True

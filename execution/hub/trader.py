@@ -291,7 +291,7 @@ class Trader:
             self.desk.fills_missing = True
             self.desk.unsettled.add(trade.pk)
             return
-        self._name_legs(trade)
+        exits.name_legs(self.desk, trade)
         sold = trade.orders.filter(side="sell", filled_quantity__gt=0)
         last = max((order.terminal_ns or 0 for order in sold), default=0)
         reason = exits.reason_of(trade)
@@ -306,15 +306,6 @@ class Trader:
             reason=reason,
             pnl=str(trade.realized_pnl),
         )
-
-    def _name_legs(self, trade: Trade) -> None:
-        """Ask whose orders they were when the stream told of some before their parent's answer."""
-        if not trade.orders.filter(purpose=venue_state.EXTERNAL).exists():
-            return
-        for parent in trade.orders.filter(purpose__in=("e", "o"), broker_id__isnull=False):
-            seen = self.desk.broker.order(str(parent.broker_id))
-            if seen is not None:
-                venue_state.take_over(parent, seen, now_ns=self.desk.now_ns())
 
     def _naked_until(self, trade: Trade, ts_ns: int) -> int:
         since_ns = trade.naked_since_ns

@@ -122,7 +122,7 @@ class SimulatedHub:
         if hub.switches.look():
             hub.flow.sweep()
         hub.skew.look()
-        if hub.stream_up and hub.stream_lost and hub.agreement.compare():
+        if hub.stream_up and hub.stream_lost and hub.agreement.after_a_gap():
             hub.stream_lost = False
             hub.flow.news = True
         hub.flow.take_updates()

@@ -57,6 +57,14 @@ def test_it_goes_on_comparing_often_for_minutes_after_a_trade() -> None:
     assert looks(made, now, 120) == 120 // IDLE_S
 
 
+def test_after_a_gap_a_venue_that_differs_is_asked_each_second_not_all_the_time() -> None:
+    made, now = clocked()
+
+    asked = [made.after_a_gap() for now[0] in (1000.0, 1000.25, 1000.5, 1000.75, 1001.0, 1001.25)]
+
+    assert asked == [True, False, False, False, True, False]
+
+
 def test_an_execution_from_before_the_last_agreement_is_looked_into_at_once() -> None:
     made, now = clocked()
     made.compare()

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from execution import failpoints, reconcile, selectors
+from execution.brokers.port import OutcomeUnknown
 from execution.domain.exits import ladder
 from execution.errors import LeaseLost
 from execution.hub import exits
@@ -441,3 +442,32 @@ def test_legs_that_the_stream_told_of_before_the_orders_answer_protect(quick_ms:
     stop_out(bench)
     bench.step(500)
     assert (bench.trade().state, bench.trade().exit_reason) == (T.CLOSED, "stop")
+
+
+def test_an_exit_that_begins_before_the_entrys_answer_finds_out_who_holds_the_shares() -> None:
+    bench, slow = Bench.make(), [True]
+
+    def answer_slowly(name: str) -> None:
+        if name == "journal.after_answer" and slow:
+            slow.clear()
+            bench.venue.advance(150)
+            for update in bench.venue.updates():
+                bench.trader.apply(update)
+            assert set(Order.objects.filter(side="sell").values_list("purpose", flat=True)) == {
+                "ext"
+            }
+            exits.leave(bench.desk, bench.trade(), "kill")
+            raise OutcomeUnknown("the answer is lost")
+
+    failpoints.arm(answer_slowly)
+    try:
+        bench.fire()
+    finally:
+        failpoints.arm(None)
+    for _ in range(8):
+        bench.step(500)
+        bench.process_time(1.0)
+
+    assert (bench.held_at_venue(), bench.trade().state) == (0, T.CLOSED)
+    assert bench.trade().exit_reason == "kill"
+    assert_books_hold(bench)
