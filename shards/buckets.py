@@ -203,15 +203,6 @@ def usable(price: np.ndarray, size: np.ndarray) -> np.ndarray:
     return ok
 
 
-def vwap_usd(value: np.ndarray, shares: np.ndarray, close: np.ndarray) -> np.ndarray:
-    """Return the volume-weighted price in USD, the close where nothing counted.
-
-    Args: value: micro-dollars x shares; shares; close: USD.
-    """
-    counted = shares > 0
-    return np.where(counted, value / np.maximum(shares, 1) / 1e6, close)
-
-
 def flags_of(tape: str, codes: Iterable[str], *, odd_lots_in_price: bool) -> int:
     """Return the eligibility flags of one print, for the slow path (corrections)."""
     flags = conditions.eligibility(

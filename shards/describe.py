@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from shards import conditions, detector
-from shards.buckets import vwap_usd
+from shards import conditions, detector, packing
 from shards.exits import Crossing
 from signals import candidates as life
 from signals import oscillator
 from signals.messages import Candidate, ExitSignal, Mark, Quote, SessionState
+from signals.window import Window
 
 if TYPE_CHECKING:
     from shards.engine import Engine
@@ -21,12 +21,6 @@ SIGMA_MINUTES = 30
 RETURN_MINUTES = 60
 MOST_REVISED = 50
 ROUND_LOT = 100  # shares; `quote_size_unit` auto counts shares, as the venue's stream does now
-_WINDOW = (
-    ("o", "open"), ("h", "high"), ("l", "low"), ("c", "close"), ("v", "volume"), ("n", "trades"),
-    ("synthetic", "synthetic"), ("x", "x"), ("ao", "ao"),
-)  # fmt: skip
-
-
 _OF_TABLE = (
     "born_k", "close", "last_ns", "luld_up", "luld_down", "halted", "pauses", "resumed_ns",
 )  # fmt: skip
@@ -74,11 +68,9 @@ class _Told(NamedTuple):
     table: dict[str, list[Any]]
     every: dict[str, list[float]]
     sigma1m: list[float]
-    windows: dict[str, list[list[Any]]]
+    recent: dict[str, list[int]]  # the columns of RECENT
+    windows: list[Window]
     returns: list[list[float]]  # bps of the minutes that are known
-    volume_1m: list[int]
-    volume_5m: list[int]
-    dollars_1m: list[int]  # micro-dollars
     sessions: list[SessionState]
     quotes: list[Quote | None]
     flags: list[list[str]]
@@ -86,28 +78,21 @@ class _Told(NamedTuple):
 
 def _told(engine: "Engine", k: int, found: np.ndarray) -> _Told:
     """Read the arrays once for all symbols that are told."""
-    rings, span, minute = engine.rings, detector.GRAVITY_BUCKETS, detector.MINUTE
-    rows, every = found["row"], engine.features
+    rows, every, rings = found["row"], engine.features, engine.rings.view()
     assert every is not None  # noqa: S101 - a close computed them
-    volume = rings.window("volume", k, span, rows)
-    value = rings.window("value", k, span, rows)
-    shares = rings.window("shares", k, span, rows)
+    recent = np.empty(rows.size, packing.RECENT)
+    packing.recent_sums(k, detector.MINUTE, detector.GRAVITY_BUCKETS, rows, rings, recent)
     returns = minute_returns(engine, k, rows, RETURN_MINUTES)
     return _Told(
         found={name: found[name].tolist() for name in found.dtype.names or ()},
         table={name: engine.table[name][rows].tolist() for name in _OF_TABLE},
         every={name: getattr(every, name)[rows].tolist() for name in ("ao", "value", "slow_mean")},
         sigma1m=oscillator.minute_noise_bps(returns[-SIGMA_MINUTES:], found["sigma5"]).tolist(),
-        windows=windows(
-            engine, k, rows, engine.settings.limits.history,
-            {"volume": volume, "value": value, "shares": shares},
-        ),
+        recent={name: recent[name].tolist() for name in packing.RECENT.names or ()},
+        windows=packing.windows(k, rows, engine.settings.limits.history, rings),
         returns=_known(returns),
-        volume_1m=volume[-minute:].sum(axis=0).tolist(),
-        volume_5m=volume.sum(axis=0).tolist(),
-        dollars_1m=value[-minute:].sum(axis=0).tolist(),
-        sessions=_sessions(engine, rows, value.sum(axis=0), shares.sum(axis=0)),
-        quotes=quotes(engine, rows, rings.window("spread_bps", k, SPREAD_BUCKETS, rows)),
+        sessions=_sessions(engine, rows, recent),
+        quotes=quotes(engine, k, rows),
         flags=flags(engine, k, rows),
     )  # fmt: skip
 
@@ -148,12 +133,12 @@ def _candidate(engine: "Engine", k: int, told: _Told, at: int, *, shadow: bool) 
         noise_gain=oscillator.noise_gain(engine.settings.curve),
         close=t["close"][at],
         base_close=e["base_close"][at],
-        volume_1m=told.volume_1m[at],
-        volume_5m=told.volume_5m[at],
-        dollar_volume_1m=told.dollars_1m[at] / 1e6,
+        volume_1m=told.recent["volume_1m"][at],
+        volume_5m=told.recent["volume_5m"][at],
+        dollar_volume_1m=told.recent["value_1m"][at] / 1e6,
         synthetic_share=e["synthetic_share"][at],
         returns_1m_bps=told.returns[at],
-        window={name: values[at] for name, values in told.windows.items()},
+        window=told.windows[at],
         session=told.sessions[at],
         quote=told.quotes[at],
         luld_up=_or_none(t["luld_up"][at]),
@@ -167,34 +152,14 @@ def _candidate(engine: "Engine", k: int, told: _Told, at: int, *, shadow: bool) 
     )
 
 
-def windows(
-    engine: "Engine", k: int, rows: np.ndarray, count: int, have: dict[str, np.ndarray]
-) -> dict[str, list[list[Any]]]:
-    """Return the last `count` buckets of symbols, oldest first, one list per symbol and column.
-
-    Args: have: columns that were read already, each up to bucket k.
-    """
-
-    def column(name: str) -> np.ndarray:
-        read = have.get(name)
-        if read is not None and len(read) >= count:
-            return read[-count:]
-        return engine.rings.window(name, k, count, rows)
-
-    filled = {short: column(name).T.tolist() for short, name in _WINDOW}
-    vwap = vwap_usd(column("value"), column("shares"), column("close"))
-    return {"k0": [[k - count + 1]] * rows.size, **filled, "vwap": vwap.T.tolist()}
-
-
-def _sessions(
-    engine: "Engine", rows: np.ndarray, value_5m: np.ndarray, shares_5m: np.ndarray
-) -> list[SessionState]:
+def _sessions(engine: "Engine", rows: np.ndarray, recent: np.ndarray) -> list[SessionState]:
     """Return the session sums of symbols as of the newest closed bucket.
 
-    Args: value_5m, shares_5m: what the last five minutes added.
+    Args: recent: RECENT, what the last five minutes added.
     """
     columns = [engine.table[name][rows].tolist() for name in _OF_SESSION]
-    return list(map(_session, *columns, value_5m.tolist(), shares_5m.tolist()))
+    columns += [recent[name].tolist() for name in ("value_5m", "shares_5m")]
+    return list(map(_session, *columns))
 
 
 def _session(
@@ -219,11 +184,9 @@ def _session(
     )
 
 
-def quotes(engine: "Engine", rows: np.ndarray, spreads: np.ndarray) -> list[Quote | None]:
-    """Return the NBBO of symbols as of the bucket's end plus grace; None before the first quote.
-
-    Args: spreads: (buckets, n) bps, of the last minute, NaN where unknown.
-    """
+def quotes(engine: "Engine", k: int, rows: np.ndarray) -> list[Quote | None]:
+    """Return the NBBO of symbols as of bucket k's end plus grace; None before the first quote."""
+    spreads = engine.rings.window("spread_bps", k, SPREAD_BUCKETS, rows)
     unit = ROUND_LOT if engine.parameters["quote_size_unit"] == "round_lots" else 1
     states = engine.quotes[rows]
     columns = [states[name].tolist() for name in ("ts_ns", "bid", "ask", "bid_size", "ask_size")]
@@ -271,8 +234,7 @@ def marks(engine: "Engine", k: int) -> list[Mark]:
         return []
     rows = np.array([row for _, row in told])
     returns = minute_returns(engine, k, rows, RETURN_MINUTES)
-    spreads = engine.rings.window("spread_bps", k, SPREAD_BUCKETS, rows)
-    nbbo = quotes(engine, rows, spreads)
+    nbbo = quotes(engine, k, rows)
     high, low, close = (engine.rings.row(name, k) for name in ("high", "low", "close"))
     return [
         Mark(

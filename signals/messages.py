@@ -7,8 +7,11 @@ argument must be JSON — and are bounded by `MAX_PACKED_BYTES`.
 
 import base64
 import zlib
+from collections.abc import Mapping
 
 import msgspec
+
+from signals import window
 
 MAX_PACKED_BYTES = 1_000_000
 
@@ -74,7 +77,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dollar_volume_1m: float
     synthetic_share: float  # of the history window
     returns_1m_bps: list[float]  # last 60 one-minute returns, oldest first, fewer when young
-    window: dict[str, list]  # k0 (one int), o,h,l,c,vwap: floats; v,n: ints; synthetic: 0/1; x, ao
+    window: Mapping[
+        str, list
+    ]  # k0 (one int), o,h,l,c,vwap: floats; v,n: ints; synthetic: 0/1; x, ao
     session: SessionState
     quote: Quote | None = None
     luld_up: float | None = None
@@ -239,7 +244,7 @@ class WatchedPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Message = Report | StopDone | ShardReady | Ack | ExitSignal
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=window.as_it_is)
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 

@@ -10,7 +10,6 @@ import pytest
 from relay import frames
 from relay.tape import TapeReader
 from shards import conditions
-from shards.buckets import vwap_usd
 from shards.records import bucket_hash
 from signals.parameters.catalogue import defaults
 from signals.session import regular_session
@@ -143,7 +142,3 @@ def test_one_and_four_shards_make_the_same_of_a_tape(
         found.add(tuple(candidates))
 
     assert len(hashes) == len(found) == 1
-
-
-def test_vwap_of_nothing_is_the_close() -> None:
-    assert vwap_usd(np.array([0]), np.array([0]), np.array([9.5])).tolist() == [9.5]

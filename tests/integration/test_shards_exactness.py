@@ -29,6 +29,7 @@ from shards.letters import Range, assign_letters, merge
 from shards.records import BUCKET_ROW, sorted_rows
 from shards.split import by_load, take_over
 from signals.session import BUCKET_NS, Session
+from signals.window import as_it_is
 from tests.shard_builders import EVERYTHING, QUIET, an_engine
 
 COUNTS = (1, 2, 5, 13, 26)
@@ -166,10 +167,13 @@ def play(
     return closed
 
 
+_encode = msgspec.msgpack.Encoder(enc_hook=as_it_is).encode
+
+
 def seen(closed: Sequence[ClosedBucket]) -> Seen:
     """Return buckets, and candidates with endings, in one order; repetitions count once."""
     told = {
-        (each.k, each.symbol): msgspec.msgpack.encode(each)
+        (each.k, each.symbol): _encode(each)
         for one in closed
         for each in (*one.report_parts["candidates"], *one.report_parts["withdrawn"])
     }

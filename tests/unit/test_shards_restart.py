@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shards import blobs, detector
 from shards.engine import ClosedBucket, Engine
 from signals.session import BUCKET_NS
+from signals.window import as_it_is
 from tests.shard_builders import K0, QUIET, SESSION, a_tick, an_engine, at, frame_of, quote
 
 SYMBOLS = ("ACME", "ACTS", "BETA", "ZED")
@@ -72,7 +73,8 @@ def play(
 
 
 def comparable(closed: list[ClosedBucket]) -> list[bytes]:
-    return [msgspec.msgpack.encode((one.report_parts, one.rows.tobytes())) for one in closed]
+    encode = msgspec.msgpack.Encoder(enc_hook=as_it_is).encode
+    return [encode((one.report_parts, one.rows.tobytes())) for one in closed]
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +135,7 @@ def test_two_shards_take_over_what_one_left() -> None:
 
     assert union == [msgspec.msgpack.decode(one)[1] for one in whole[121:]]
     expected = [msgspec.msgpack.decode(one)[0]["candidates"] for one in whole[121:]]
-    assert [msgspec.to_builtins(each) for each in found] == expected
+    assert [msgspec.to_builtins(each, enc_hook=dict) for each in found] == expected
 
 
 def test_a_hole_in_what_was_kept_begins_the_rings_behind_it() -> None:
