@@ -260,6 +260,11 @@ def pack(message: Message) -> str:
     return packed
 
 
+def as_received(message: Message) -> Message:
+    """Return the message as its reader has it, when both are in one process."""
+    return _decoder.decode(_encoder.encode(message))
+
+
 def unpack(packed: str) -> Message:
     """Return the message; never trusts its size or shape.
 

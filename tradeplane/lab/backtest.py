@@ -114,7 +114,7 @@ class LocalShards:
         self._tell(messages.Ack(run=RUN, shard=shard, what=what, ref=ref, version=version))
 
     def _tell(self, message: messages.Message) -> None:
-        self._inbox.post("told", message)
+        self._inbox.post("told", messages.as_received(message))
 
 
 class LocalMarket(LockstepLink):
