@@ -88,10 +88,12 @@ def run_seeds(
 
 @dataclass
 class Struck:
-    """`days`: how many it took until all blows had struck, 0: they never did."""
+    """`days`: how many it took until all blows had struck, 0: they never did; `first_struck`: on
+    how many days the first had, so that one sees which of them no day comes by."""
 
     blows: tuple[Blow, ...]
     days: int = 0
+    first_struck: int = 0
     broken: list[str] = field(default_factory=list)
 
 
@@ -102,6 +104,7 @@ def strike(blows: tuple[Blow, ...], *, tries: int) -> Struck:
         world = World(seed, blows=blows, toward=tuple(blow.point for blow in blows))
         verdict = world.run()
         forget()
+        found.first_struck += bool(world.fate.struck)
         found.broken += [f"seed {seed}: {line}" for line in verdict.broken]
         if found.broken or not world.fate.left_by_day:
             found.days = seed + 1

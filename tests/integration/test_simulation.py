@@ -81,6 +81,21 @@ def test_a_hub_may_be_struck_at_every_fail_point(point: str, kind: str) -> None:
     assert found.days, f"no day of {TRIES} comes by {point}"
 
 
+@pytest.mark.parametrize("first", KINDS)
+def test_a_hub_may_be_struck_again_while_it_recovers(first: str) -> None:
+    found = strike((Blow("journal.after_answer", first), Blow("lease.after_renew")), tries=TRIES)
+
+    assert found.broken == []
+    assert found.days
+    assert found.first_struck
+
+
+def test_a_pair_that_does_not_meet_says_how_often_the_first_had_struck() -> None:
+    found = strike((Blow("lease.after_renew"), Blow("no.such.place")), tries=2)
+
+    assert (found.days, found.first_struck, found.broken) == (0, 2, [])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_leader_that_was_paused_and_replaced_sends_nothing(seed: int) -> None:
     world = World(seed, blows=FENCED)

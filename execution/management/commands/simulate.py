@@ -13,7 +13,8 @@ from execution.simulation.database import in_memory
 from execution.simulation.runner import Struck, run_pairs, run_seeds
 
 SEEDS_MAX = 10_000_000
-TRIES = 6  # days for a pair of blows until both have struck
+DAYS = 30  # for a pair of blows, until both have struck
+DAYS_MAX = 1000
 
 
 class Command(BaseCommand):
@@ -31,17 +32,25 @@ class Command(BaseCommand):
             metavar=("FIRST", "SECOND"),
             help=f"instead: strike at every pair of fail points ({', '.join(KINDS)})",
         )
+        parser.add_argument(
+            "--days",
+            type=int,
+            default=DAYS,
+            help=f"for a pair: how many days it may take to meet (default {DAYS})",
+        )
 
     def handle(self, *args: Any, seeds: int, first: int, **options: Any) -> None:
         if not 1 <= seeds <= SEEDS_MAX or first < 0:
             raise CommandError(f"--seeds is 1 to {SEEDS_MAX}, --first not negative", returncode=2)
+        if not 1 <= options["days"] <= DAYS_MAX:
+            raise CommandError(f"--days is 1 to {DAYS_MAX}", returncode=2)
         with (
             in_memory(),
             TemporaryDirectory() as home,
             override_settings(TRADEPLANE_HOME=Path(home)),
         ):
             if options["pairs"]:
-                self._pairs(*options["pairs"])
+                self._pairs(*options["pairs"], days=options["days"])
                 return
             report = run_seeds(range(first, first + seeds), say=self._say)
         if options["json"]:
@@ -53,8 +62,8 @@ class Command(BaseCommand):
         if report.failures:
             raise CommandError(f"{len(report.failures)} of {seeds} seeds broke an invariant")
 
-    def _pairs(self, first: str, second: str) -> None:
-        found = run_pairs((first, second), tries=TRIES, say=self._say_pair)
+    def _pairs(self, first: str, second: str, *, days: int) -> None:
+        found = run_pairs((first, second), tries=days, say=self._say_pair)
         missed = [pair for pair in found if not pair.days]
         broken = [pair for pair in found if pair.broken]
         self.stdout.write(
@@ -69,7 +78,7 @@ class Command(BaseCommand):
         for line in pair.broken:
             self.stdout.write(f"{names}: {line}")
         if not pair.days:
-            self.stdout.write(f"{names}: never met")
+            self.stdout.write(f"{names}: never met ({pair.first_struck} days had the first)")
         self.stdout.flush()
 
     def _say(self, seed: int, broken: list[str]) -> None:
