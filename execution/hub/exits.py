@@ -199,10 +199,14 @@ def refresh(desk: Desk, trade: Trade) -> None:
 
 
 def name_legs(desk: Desk, trade: Trade) -> None:
-    """Ask whose orders they are when the stream told of some before their parent's answer."""
-    if not trade.orders.filter(purpose=venue_state.EXTERNAL).exists():
-        return
+    """Ask for the legs of orders whose answer did not come, or came after the stream told of them.
+
+    Raises: OutcomeUnknown.
+    """
+    strange = trade.orders.filter(purpose=venue_state.EXTERNAL).exists()
     for parent in trade.orders.filter(purpose__in=("e", "o"), broker_id__isnull=False):
+        if parent.legs.exists() and not strange:
+            continue
         seen = desk.broker.order(str(parent.broker_id))
         if seen is not None:
             venue_state.take_over(parent, seen, now_ns=desk.now_ns())

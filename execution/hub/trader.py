@@ -274,6 +274,7 @@ class Trader:
 
     def _close(self, trade: Trade) -> None:
         """Free the slot when nothing of ours is live and the venue says flat — not before."""
+        exits.name_legs(self.desk, trade)  # one that nobody knows would sell what is not there
         if self.desk.live_orders(trade):
             exits.refresh(self.desk, trade)
             if self.desk.live_orders(trade):
@@ -291,7 +292,6 @@ class Trader:
             self.desk.fills_missing = True
             self.desk.unsettled.add(trade.pk)
             return
-        exits.name_legs(self.desk, trade)
         sold = trade.orders.filter(side="sell", filled_quantity__gt=0)
         last = max((order.terminal_ns or 0 for order in sold), default=0)
         reason = exits.reason_of(trade)

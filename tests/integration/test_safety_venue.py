@@ -191,6 +191,29 @@ def test_a_broken_entry_leaves_neither_shares_nor_orders_nor_money() -> None:
     assert_books_hold(bench)
 
 
+def test_a_broken_entry_whose_answer_was_lost_leaves_no_legs_behind() -> None:
+    """Nobody here has heard of its legs when its shares are gone: they would sell short."""
+    bench = Bench.make(
+        Rule(do="execute_then_504", on="POST /v2/orders", nth=1),
+        Rule(do="http_429", on="GET /v2/orders", nth=1),
+        Rule(do="bust", nth=1),
+    )
+    bench.fire()
+    bench.venue.advance(150)
+    for update in bench.venue.updates():
+        if update.order.side == "buy":  # what the stream said of the legs is lost
+            bench.trader.apply(update)
+    assert list(Order.objects.values_list("purpose", "status")) == [("e", Status.BUSTED)]
+
+    bench.trader.settle()
+    for _ in range(4):
+        bench.step(500)
+
+    assert bench.trade().state == T.CLOSED
+    assert bench.broker.orders(status="open") == []
+    assert_books_hold(bench)
+
+
 def test_a_broken_exit_gives_the_shares_back_and_they_are_protected() -> None:
     bench = Bench.make(Rule(do="bust", nth=2, delay_ms=1000))
     bench.open()
