@@ -23,9 +23,7 @@ def buy_back(desk: Desk, trade: Trade) -> None:
         BrokerError: the venue did not answer; asked again later.
     """
     _pause(desk, trade)
-    for order in desk.live_orders(trade):
-        if order.broker_id and order.cancel_requested_ns is None:
-            journal.cancel(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
+    desk.cancel_sells(trade)
     desk.unsettled.add(trade.pk)
     if desk.live_orders(trade, COVER) or _too_soon(desk, trade):
         return

@@ -16,7 +16,6 @@ from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
 
 HARD_RETRY_NS = 5 * SECOND
-LEAVING_FROM = (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL, T.HELD_OVERNIGHT)
 
 
 @dataclass(kw_only=True)
@@ -64,7 +63,7 @@ class DayEnd:
         hard = now >= times.hard_flatten_ns
         for trade in active:
             self._cancel_entry(trade, now)
-            if trade.held > 0 and trade.state in LEAVING_FROM:
+            if trade.held > 0 and trade.state in exits.LEAVING_FROM:
                 exits.begin(self.trader.desk, trade, "flatten", hard=hard)
         if hard and now >= self._hard_again_ns:
             self._hard_again_ns = now + HARD_RETRY_NS

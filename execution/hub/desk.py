@@ -8,11 +8,12 @@ from typing import Any
 from execution.brokers.port import Broker, BrokerOrder, BrokerPosition
 from execution.domain.prices import tick_of
 from execution.models import Order, Run, Trade
-from execution.services import activity, moves
+from execution.services import activity, journal, moves
 
 MS = 1_000_000
 SECOND = 1_000_000_000
 SELL_PURPOSES = ("tp", "sl", "o", "x", "f")
+CANCEL_AGAIN_NS = 2 * SECOND
 LIVE = tuple(str(status) for status in moves.LIVE)
 
 
@@ -57,6 +58,19 @@ class Desk:
     def position(self, symbol: str) -> BrokerPosition | None:
         """Return the venue's position in a symbol, None when it says there is none."""
         return next((row for row in self.broker.positions() if row.symbol == symbol), None)
+
+    def cancel_sells(self, trade: Trade) -> list[Order]:
+        """Ask for the cancel of every live sell; of one that outlives its cancel, once more.
+
+        A second cancel changes nothing, and the first may never have arrived. Returns: the live
+        ones, as they were before.
+        """
+        live, now_ns = self.live_orders(trade), self.now_ns()
+        for order in live:
+            asked_ns = order.cancel_requested_ns
+            if order.broker_id and (asked_ns is None or now_ns >= asked_ns + CANCEL_AGAIN_NS):
+                journal.cancel(order, self.broker, epoch=self.epoch, now_ns=now_ns)
+        return live
 
     def live_orders(self, trade: Trade, *purposes: str) -> list[Order]:
         """Return the trade's orders that are, or may be, at the venue."""

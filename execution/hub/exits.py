@@ -20,6 +20,7 @@ THROUGH_BID = Decimal("0.998")  # 20 bps through the bid: marketable, and still 
 STEP_NS = 2 * SECOND
 SELLS_MAX = 6
 PAUSE_NS = 30 * SECOND  # after so many sells in this time: protected again, then once more
+LEAVING_FROM = (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL, T.HELD_OVERNIGHT)
 FLATTEN_WHYS = ("flatten", "hard_flatten", "kill", "unprotected", "dust")
 
 
@@ -270,6 +271,7 @@ def _marketable(desk: Desk, trade: Trade) -> Decimal | None:
 
 
 __all__ = [
+    "LEAVING_FROM",
     "again",
     "begin",
     "give_up",

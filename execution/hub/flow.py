@@ -72,6 +72,8 @@ class Flow:
             hub.trader.look()
             return
         hub.trader.settle()
+        if hub.switches.enforce():
+            hub.trader.settle()
         before, self._busy = self._busy, {one.trade.pk for one in hub.trader.seen}
         if ended := before - self._busy:
             for trade in Trade.objects.filter(pk__in=ended).order_by("pk"):

@@ -201,11 +201,7 @@ def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
 
 def _legs_in_the_way(desk: Desk, trade: Trade) -> bool:
     """Cancel live sells that cover the wrong number of shares; an OCO needs them free."""
-    live = desk.live_orders(trade)
-    for order in live:
-        if order.broker_id and order.cancel_requested_ns is None:
-            journal.cancel(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
-    return bool(live)
+    return bool(desk.cancel_sells(trade))
 
 
 def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:

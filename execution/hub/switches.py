@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from execution import selectors
 from execution.hub import exits
-from execution.models import Order
+from execution.models import Order, Trade
 from execution.services import runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 2.0
 KILL_LOOK_S = 0.1
+STANDING = ("cancel_entries", "flatten")  # levels that act on what comes later, too
 
 
 class Switches:
@@ -43,6 +44,7 @@ class Switches:
         if now - self._looked < LOOK_S:
             return False
         self._looked = now
+        self.hub.flow.news |= self.kill in STANDING  # the market may have opened meanwhile
         self._look_at_parameters()
         return True
 
@@ -60,16 +62,38 @@ class Switches:
         """pause: no entries · cancel_entries: and none half open · flatten: and out of all."""
         hub, self._acted = self.hub, self.kill
         hub.note("kill", f"kill switch: {self.kill}", level="alarm")
-        if self.kill not in ("cancel_entries", "flatten"):
-            return
-        hub.flow.news = True
-        for trade in hub.trader.active_trades():
-            entry = trade.orders.get(purpose="e")
-            if entry.broker_id and entry.status in (Status.WORKING, Status.PARTIAL):
-                Order.objects.filter(pk=entry.pk).update(expires_ns=hub.clock.now_ns())
-            holds = trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL)
-            if self.kill == "flatten" and trade.held > 0 and holds:
-                exits.begin(hub.desk, trade, "kill", hard=True)
+        if self.kill in STANDING:
+            hub.flow.news = True
+            hub.trader.look()
+            self.enforce()
+
+    def enforce(self) -> bool:
+        """Act on what came after the switch was turned as well: it counts while it stands.
+
+        An entry on its way to the broker then, or one of unknown fate, may still buy. Returns:
+        whether something was begun, so that the trades are to be looked at again.
+        """
+        if self.kill not in STANDING:
+            return False
+        took_back = [self._take_back(one.entry) for one in self.hub.trader.seen]
+        left = [self._leave(one.trade) for one in self.hub.trader.seen]
+        return any(took_back + left)
+
+    def _take_back(self, entry: Order) -> bool:
+        now_ns = self.hub.clock.now_ns()
+        works = entry.broker_id and entry.status in (Status.WORKING, Status.PARTIAL)
+        if not works or (entry.expires_ns is not None and entry.expires_ns <= now_ns):
+            return False
+        return bool(Order.objects.filter(pk=entry.pk).update(expires_ns=now_ns))
+
+    def _leave(self, trade: Trade) -> bool:
+        """Sell what is held; before the open and after the close its stop keeps it instead."""
+        run, desk = self.hub.run, self.hub.desk
+        if self.kill != "flatten" or trade.held <= 0 or trade.state not in exits.LEAVING_FROM:
+            return False
+        if not run.open_ns <= desk.now_ns() < run.close_ns:
+            return False
+        return exits.begin(desk, trade, "kill", hard=True).state == T.EXITING
 
     def _look_at_parameters(self) -> None:
         """A new active set counts two buckets later, on hub and shards together."""

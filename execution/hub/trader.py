@@ -277,15 +277,7 @@ class Trader:
         exits.name_legs(self.desk, trade)  # one that nobody knows would sell what is not there
         if self.desk.live_orders(trade):
             exits.refresh(self.desk, trade)
-            if self.desk.live_orders(trade):
-                for order in self.desk.live_orders(trade):
-                    if order.broker_id and order.cancel_requested_ns is None:
-                        journal.cancel(
-                            order,
-                            self.desk.broker,
-                            epoch=self.desk.epoch,
-                            now_ns=self.desk.now_ns(),
-                        )
+            if self.desk.cancel_sells(trade):
                 return
         position = self.desk.position(trade.symbol)
         if position is not None and position.quantity:

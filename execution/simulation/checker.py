@@ -19,6 +19,7 @@ from execution.venue.orders import VenueOrder
 SECOND = 1_000_000_000
 MICRO = 1_000_000
 NAKED_MAX_S = 12.0  # the hard close at 10 s, and the time it takes to arrive
+FLAT_MAX_S = 10.0  # `flatten` is through by then
 NAKED_PER_FAULT_S = 5.0  # each fault may cost a retry; nothing retries later than that
 #: … but a buy-back without an answer: the venue would refuse no second one, so it counts as lost
 #: only after the resolver's 30 s. Both exits must have filled for there to be one.
@@ -35,6 +36,7 @@ class Audit:
     broken: list[str] = field(default_factory=list)
     down: list[tuple[int, int]] = field(default_factory=list)
     faults_at: list[int] = field(default_factory=list)
+    kept: list[tuple[int, int]] = field(default_factory=list)  # shares, although `flatten` stood
     requests: Counter[int] = field(default_factory=Counter)  # by minute
     converged: bool = False
 
@@ -61,6 +63,7 @@ def judge(
         _slots(engine, posts),
         _attempts(run_id, posts),
         naked,
+        _kept(audit),
         _money(engine, run_id),
         _shares(engine, run_id),
         _orders(engine, run_id),
@@ -152,14 +155,32 @@ def _naked(engine: VenueEngine, audit: Audit, now_ns: int) -> tuple[float, list[
     spans += [(symbol, since, now_ns) for symbol, since in engine.naked_since.items()]
     worst, found = 0.0, []
     for symbol, start, end in spans:
-        away = sum(max(0, min(end, b) - max(start, a)) for a, b in audit.down)
-        faults = sum(start - SECOND <= at <= end for at in audit.faults_at)
-        alone_s = (end - start - away) / SECOND
+        alone_s, faults = _alone_s(audit, start, end), _faults(audit, start, end)
         worst = max(worst, alone_s)
         short_s = BUY_BACK_LOST_S * (faults > 0 and _is_short(engine, symbol, start))
         if alone_s > NAKED_MAX_S + NAKED_PER_FAULT_S * faults + short_s:
             found.append(f"I3: {symbol} was naked for {alone_s:.1f} s ({faults} faults)")
     return worst, found
+
+
+def _kept(audit: Audit) -> list[str]:
+    """K: the kill switch at `flatten` sells whatever is held, also what was bought after it."""
+    found = []
+    for start, end in audit.kept:
+        alone_s, faults = _alone_s(audit, start, end), _faults(audit, start, end)
+        if alone_s > FLAT_MAX_S + NAKED_PER_FAULT_S * faults:
+            found.append(f"K: shares were held for {alone_s:.1f} s of flatten ({faults} faults)")
+    return found
+
+
+def _alone_s(audit: Audit, start: int, end: int) -> float:
+    """Return for how much of a span a hub was there to act."""
+    away = sum(max(0, min(end, b) - max(start, a)) for a, b in audit.down)
+    return (end - start - away) / SECOND
+
+
+def _faults(audit: Audit, start: int, end: int) -> int:
+    return sum(start - SECOND <= at <= end for at in audit.faults_at)
 
 
 def _is_short(engine: VenueEngine, symbol: str, at_ns: int) -> bool:

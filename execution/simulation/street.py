@@ -45,6 +45,7 @@ class Street:
     def __init__(self, world: "World", toward: tuple[str, ...]) -> None:
         self.world, self.rng = world, world.rng
         self.events: Counter[str] = Counter()
+        self.flatten = False  # the kill switch stands there
         self._weights = dict(WHIMS)
         for point in toward:
             self._weights |= LEADS.get(point, ({}, {}))[0]
@@ -69,7 +70,7 @@ class Street:
             return
         self.whim_due = now_ns + self.rng.randrange(2000, 7000) * MS
         if kill_level() != "none" and self.rng.random() < 0.7:
-            runs.set_kill_switch(level="none", reason="a whim", actor="simulation")
+            self.turn_switch("none")
             return
         names, weights = zip(*self._weights.items(), strict=True)
         (chosen,) = self.rng.choices(names, weights)
@@ -77,6 +78,10 @@ class Street:
 
     def quote(self, bid: Decimal, ask: Decimal) -> None:
         self.world.engine.on_quote(market.SYMBOL, bid, ask, self.world.now_ns)
+
+    def turn_switch(self, level: str) -> None:
+        runs.set_kill_switch(level=level, reason="a whim", actor="simulation")
+        self.flatten = level == "flatten"
 
     # --- the market -------------------------------------------------------------------------------
     def _move(self) -> None:
@@ -100,7 +105,7 @@ class Street:
     def _switch(self) -> None:
         level = self.rng.choice(("pause", "cancel_entries", "flatten"))
         self.events[f"kill {level}"] += 1
-        runs.set_kill_switch(level=level, reason="a whim", actor="simulation")
+        self.turn_switch(level)
 
     def _database(self) -> None:
         self.world.lose_database(after=self.rng.randrange(0, 60))

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 
 from execution import failpoints, kill_file
 from execution.errors import LeaseLost
-from execution.hub import exits
+from execution.hub import exits, waiting
 from execution.models import Lease, Order, Trade
 from execution.selectors import kill_level
 from execution.services import lease, runs
@@ -40,6 +40,7 @@ DAY_S = 12  # of faults; longer until enough of them happened
 DAY_MAX_S = 400
 WAIT_FOR_BLOW_S = 90  # of a day that is only about its blows
 HEALING_S = 90
+WAIT_FOR_ENTRY_S = 20
 ENDLESS_S = 300  # after the longest day
 GRACE_NS = 750 * MS
 IDLE_NS = 2 * SECOND
@@ -49,6 +50,7 @@ DOUBLED_TASKS = 0.04
 LATE_TASKS = 0.06
 LATE_MS = (50, 30_000)  # longer than an intent may wait, longer than many a hub lives
 SLOW_ANSWERS = 0.1
+FLATTENED_DAYS = 0.15  # end with the kill switch there, and must end flat
 
 
 class Died(BaseException):
@@ -101,6 +103,7 @@ class World:
         self.healed, self.healed_ns = False, 0
         self.line = Line(self._count)
         self._redis_back_ns = 0
+        self._kept_since: int | None = None
         self._late: list[Task] = []
         self.fate = self._blows()
         self.street = Street(self, self.toward)
@@ -162,6 +165,8 @@ class World:
         return lived >= WAIT_FOR_BLOW_S or (lived >= DAY_S and not self.fate.left)
 
     def _heal(self) -> None:
+        if self.rng.random() < FLATTENED_DAYS:
+            self._flatten()
         self.plan.heal()
         self.healed, self.healed_ns = True, self.now_ns
         self.fate.end()
@@ -173,6 +178,17 @@ class World:
         if self.hub is not None and self.rng.random() < 0.75:  # else it must find out by itself
             self._post("stream", "down")
             self._post("stream", "up")
+
+    def _flatten(self) -> None:
+        """Somebody wants out: while an entry is on its way, if one comes soon."""
+        end = self.now_ns + WAIT_FOR_ENTRY_S * SECOND
+        while self.now_ns < end and not self._is_entry_on_its_way():
+            self._turn()
+        self.street.turn_switch("flatten")
+
+    def _is_entry_on_its_way(self) -> bool:
+        seen = self.hub.hub.trader.seen if self.hub is not None else []
+        return any(one.entry.status in waiting.NO_ANSWER for one in seen)
 
     def _converged(self) -> bool:
         """Nothing waits for an answer, and the hub says that books and venue agree."""
@@ -186,7 +202,13 @@ class World:
         if Order.objects.filter(run=hub.run, status=OrderStatus.UNKNOWN).exists():
             return False
         states = {trade.state for trade in hub.trader.active_trades()}
-        return states <= {str(T.OPEN_PROTECTED), str(T.HELD_OVERNIGHT)}
+        return states <= self._may_stay()
+
+    def _may_stay(self) -> set[str]:
+        """Return the states in which a trade may end the day; under `flatten` there is none."""
+        if kill_level() == "flatten" and self.now_ns < market.SESSION.close_ns:
+            return set()
+        return {str(T.OPEN_PROTECTED), str(T.HELD_OVERNIGHT)}
 
     def _turn(self) -> None:
         """Let time go on to the next thing, then let the hub work; it may die of it."""
@@ -202,6 +224,18 @@ class World:
             self._hub_due = self.now_ns if self.hub is None else self.hub.next_due_ns()
         faults = sum(self.plan.injected.values())
         self.audit.faults_at += [self.now_ns] * (faults - len(self.audit.faults_at))
+        self._watch_flatten()
+
+    def _watch_flatten(self) -> None:
+        """Note from when to when shares were held although `flatten` stood and they could go."""
+        symbol, now_ns = market.SYMBOL, self.now_ns
+        may_go = symbol not in self.engine.halted and now_ns < market.SESSION.close_ns
+        if self.street.flatten and may_go and self.engine.account.quantity(symbol) > 0:
+            self._kept_since = self._kept_since or now_ns
+            return
+        if self._kept_since is not None:
+            self.audit.kept.append((self._kept_since, now_ns))
+            self._kept_since = None
 
     def _hub_has_reason(self) -> bool:
         """Is there news for it, or something that it does by the clock?"""

@@ -4,13 +4,14 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from django.db import connection
 
 from execution import failpoints
 from execution.hub import waiting
+from execution.hub.switches import Switches
 from execution.services import journal, lease, venue_state
 from execution.simulation import world as world_module
 from execution.simulation.blows import KINDS, PAUSE, Blow
@@ -47,7 +48,7 @@ def test_no_seed_breaks_an_invariant(first: int) -> None:
 
     assert report.failures == {}
     assert report.faults_min >= FAULTS_MIN
-    assert report.checks == 11 * report.seeds
+    assert report.checks == 12 * report.seeds
     assert report.trades > report.seeds / 2
 
 
@@ -157,9 +158,11 @@ def test_the_checker_sees_what_went_wrong_at_the_venue(good_day: World) -> None:
 # --- canaries: a checker that is always content checks nothing ------------------------------------
 
 
-def some_day_says(*sentences: str, blows: tuple[Blow, ...] | None = None) -> bool:
+def some_day_says(
+    *sentences: str, blows: tuple[Blow, ...] | None = None, days: Iterable[int] = EVENTFUL
+) -> bool:
     """Does the checker find this in one of a few days?"""
-    for seed in EVENTFUL:
+    for seed in days:
         broken = " ".join(World(seed, blows=blows).run().broken)
         forget()
         if all(sentence in broken for sentence in sentences):
@@ -193,6 +196,19 @@ def test_a_build_that_drops_a_fill_is_caught(monkeypatch) -> None:
         monkeypatch.setattr(world_module, name, seconds)
 
     assert some_day_says("is not in the books", "I5: cash")
+
+
+def test_a_build_that_heeds_flatten_only_when_it_is_turned_is_caught(monkeypatch) -> None:
+    enforce = Switches.enforce
+
+    def once(self: Switches) -> bool:
+        turned, self.heeded = getattr(self, "heeded", "") != self.kill, self.kill
+        return turned and enforce(self)
+
+    monkeypatch.setattr(Switches, "enforce", once)
+    monkeypatch.setattr(world_module, "FLATTENED_DAYS", 1.0)
+
+    assert some_day_says("L: not settled", days=range(60))
 
 
 def test_a_build_that_skips_the_fence_is_caught(monkeypatch) -> None:

@@ -20,7 +20,10 @@ SAID = {
     "none": "Entries are on again.",
     "pause": "Entries are paused. Positions stay protected at the broker.",
     "cancel_entries": "Entries are paused; open entry orders are being canceled.",
-    "flatten": "Flattening: everything is being sold at the market.",
+    "flatten": (
+        "Flattening: everything is sold at the market, also what is filled later; "
+        "while the market is closed, its stop keeps it."
+    ),
     "freeze": "Frozen. Only the stop and target at the broker act now.",
 }
 
