@@ -274,7 +274,6 @@ class Trader:
 
     def _close(self, trade: Trade) -> None:
         """Free the slot when nothing of ours is live and the venue says flat — not before."""
-        exits.name_legs(self.desk, trade)  # one that nobody knows would sell what is not there
         if self.desk.live_orders(trade):
             exits.refresh(self.desk, trade)
             if self.desk.cancel_sells(trade):
@@ -283,6 +282,9 @@ class Trader:
         if position is not None and position.quantity:
             self.desk.fills_missing = True
             self.desk.unsettled.add(trade.pk)
+            return
+        exits.name_legs(self.desk, trade)  # one that nobody knows would sell what is not there
+        if self.desk.cancel_sells(trade):
             return
         sold = trade.orders.filter(side="sell", filled_quantity__gt=0)
         last = max((order.terminal_ns or 0 for order in sold), default=0)

@@ -81,10 +81,12 @@ def _position_waits(desk: Desk, seen: Seen) -> bool:
 
 
 def stands(live: list[Order], shares: int) -> bool:
-    """Do these live orders say that both sides are there, the stop for every share?
+    """Do these live orders say that both sides are there, the stop for exactly these shares?
 
-    A partly filled target shrinks the stop at the venue, not in its row, so a row may say too much
-    for the shares that are left, never too little.
+    A partly filled target shrinks the stop at the venue, and in its row only once we have asked:
+    until then the row says too much by what the target sold. More than that would sell short.
     """
     stopped = sum(order.leaves for order in live if order.purpose == "sl")
-    return stopped >= shares and any(order.purpose != "sl" for order in live)
+    targets = [order for order in live if order.purpose != "sl"]
+    told_late = sum(order.filled_quantity for order in targets)
+    return bool(targets) and shares <= stopped <= shares + told_late

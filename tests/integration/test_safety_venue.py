@@ -10,7 +10,7 @@ from execution import failpoints, reconcile, selectors
 from execution.brokers.port import OutcomeUnknown
 from execution.domain.exits import ladder
 from execution.errors import LeaseLost
-from execution.hub import exits
+from execution.hub import exits, waiting
 from execution.hub.day_end import DayEnd
 from execution.models import Activity, KillSwitch, Lease, Order, OrderAttempt
 from execution.services import journal, lease
@@ -281,6 +281,22 @@ def test_an_entry_filled_after_its_cancel_is_protected_with_an_oco() -> None:
 
 
 # --- a leader that was paused ---------------------------------------------------------------------
+
+
+def test_shares_that_an_old_order_sold_late_are_not_sold_again_by_the_new_one() -> None:
+    bench = Bench.make()
+    trade = bench.open()
+    target, stop = Order.objects.get(purpose="tp"), Order.objects.get(purpose="sl")
+    target.quantity = stop.quantity = trade.held
+    assert waiting.stands([target, stop], trade.held)
+
+    target.filled_quantity = 100  # told of by the stream; the venue has shrunk the stop
+    assert waiting.stands([target, stop], trade.held - 100)
+    stop.quantity -= 100  # we have asked
+    assert waiting.stands([target, stop], trade.held - 100)
+
+    assert not waiting.stands([target, stop], trade.held - 250)
+    assert not waiting.stands([target, stop], trade.held)
 
 
 def test_a_leader_paused_before_its_socket_write_sends_nothing_once_replaced(monkeypatch) -> None:
