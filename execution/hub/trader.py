@@ -377,6 +377,7 @@ class Trader:
         for trade, entry in ((one.trade, one.entry) for one in self.seen):
             due.append(self._entry_wake(trade, entry))
             due.append(exits.wake_ns(trade))
+            due.append(overnight.wake_ns(self.desk, trade))
             due.append(protect.wake_ns(trade, self.desk.now_ns()))
             if trade.filled_quantity and trade.held <= 0:
                 due.append(self.desk.now_ns() + 250 * MS)  # flat by fills, not closed yet

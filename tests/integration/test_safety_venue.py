@@ -10,7 +10,7 @@ from execution import failpoints, reconcile, selectors
 from execution.brokers.port import OutcomeUnknown
 from execution.domain.exits import ladder
 from execution.errors import LeaseLost
-from execution.hub import exits, waiting
+from execution.hub import exits, overnight, waiting
 from execution.hub.day_end import DayEnd
 from execution.models import Activity, KillSwitch, Lease, Order, OrderAttempt
 from execution.services import journal, lease
@@ -387,6 +387,32 @@ def next_morning(bench: Bench) -> None:
     bench.venue.engine.halted.clear()
     bench.venue.quote("20.04", "20.06")
     bench.step(150)
+
+
+def test_time_alone_wakes_a_position_that_slept_at_the_open(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+    run = bench.desk.run
+    assert overnight.wake_ns(bench.desk, bench.trade()) is None  # the session is over
+    before_ns = bench.venue.now_ns + 60_000 * MS
+
+    run.open_ns, run.close_ns = before_ns + 3600_000 * MS, before_ns + 7200_000 * MS
+
+    assert overnight.wake_ns(bench.desk, bench.trade()) == run.open_ns
+    bench.venue.now_ns = run.open_ns
+    assert overnight.wake_ns(bench.desk, bench.trade()) == run.open_ns + 2_000 * MS
+
+
+def test_a_position_that_slept_and_is_kept_is_watched_again(monkeypatch) -> None:
+    bench = asleep(monkeypatch)
+    trade = bench.trade()
+    type(trade).objects.update(watch_acked=trade.version)
+    call_command("overnight", str(trade.pk), "keep", "--reason", "halt is over")
+
+    next_morning(bench)
+    bench.step(1000)
+
+    trade = bench.trade()
+    assert (trade.state, trade.watch_acked < trade.version) == (T.OPEN_PROTECTED, True)
 
 
 def test_a_position_that_slept_waits_for_its_review_and_locks_entries(monkeypatch) -> None:
