@@ -166,6 +166,8 @@ class Engine:
             self.table[name][: counts.size] += counts
         if self.exits.symbols:
             self._watch_prints(arrived)
+        if self.closed_k < self.session.first_k:
+            self.intake.quotes.fold(self.session.open_ns, self.quotes)
 
     def grow(self) -> None:
         size = len(self.symbols)

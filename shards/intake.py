@@ -19,6 +19,8 @@ from signals.session import Session
 
 MAX_BUFFERED_BYTES = 256 << 10  # what may be left to decode when a bucket is due: a millisecond
 MAX_STATUSES = 100_000
+AFTER_CLOSE_NS = 60_000_000_000  # no bucket's quotes are later: what comes all evening is left out
+FOLD_AT = 50_000  # quotes that wait for the open
 MAX_AHEAD_BUCKETS = 720  # an hour ahead of the last closed bucket: not a time to believe
 HALTED_CODES = frozenset({"2", "H", "P"})
 RESUMED_CODES = frozenset({"3", "T"})
@@ -42,11 +44,26 @@ class QuoteLog:
 
     def __init__(self) -> None:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._fold_at = FOLD_AT
 
     def add(self, rows: np.ndarray, quotes: np.ndarray, offsets: np.ndarray) -> None:
         """Append quotes of own symbols."""
         if rows.size:
             self._parts.append((rows, quotes, offsets))
+
+    @property
+    def waiting(self) -> int:
+        """How many quotes wait."""
+        return sum(rows.size for rows, _, _ in self._parts)
+
+    def fold(self, open_ns: int, best: np.ndarray) -> None:
+        """Bring what is from before the open into `best`, when much waits: it may be hours' worth.
+
+        The first close would do the same with it.
+        """
+        if self.waiting >= self._fold_at:
+            self.apply(open_ns, -1, best)
+            self._fold_at = FOLD_AT + 2 * self.waiting
 
     def apply(self, end_ns: int, grace_ns: int, best: np.ndarray) -> None:
         """Bring what is due into `best` (QUOTE_STATE per symbol row) and keep the rest."""
@@ -159,6 +176,7 @@ class Intake:
         good = (rows >= 0) & np.isfinite(quotes["bid"]) & np.isfinite(quotes["ask"])
         good &= (quotes["bid"] >= 0) & (quotes["ask"] >= 0) & (quotes["ts_ns"] > 0)
         good &= (offsets >= self.resumed_position) | (quotes["ts_ns"] > self.resumed_cut_ns)
+        good &= quotes["ts_ns"] < self.session.close_ns + AFTER_CLOSE_NS
         self.quotes.add(rows[good], quotes[good], offsets[good])
 
     def _slow_path(self, buf: np.ndarray, spans: np.ndarray, offsets: np.ndarray) -> None:

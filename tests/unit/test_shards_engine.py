@@ -432,3 +432,41 @@ def test_a_restored_engine_counts_every_stock_again() -> None:
 
     assert other.table["seen"].tolist() == [2] * len(MANY)
     assert closed.report_parts["prints"] == 2 * len(MANY)
+
+
+# --- outside the session --------------------------------------------------------------------------
+
+
+def test_quotes_of_the_whole_evening_are_not_kept() -> None:
+    engine = an_engine()
+    after = (engine.session.close_ns - engine.session.open_ns) / 1e9 + 61
+    engine.feed(frame_of([*ticks("0 10x100"), quote(1, 9.9, 10.1)]))
+    close(engine, engine.session.end_k - 1)
+
+    engine.feed(frame_of([quote(after + n, 9.9, 10.1) for n in range(50)]))
+    engine._drain()
+
+    assert engine.intake.quotes.waiting == 0
+
+
+def test_what_is_quoted_before_the_open_is_folded_and_counts_as_if_it_had_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = random.Random(3)
+    early = [quote(-rng.uniform(0, 3600), *sorted((rng.uniform(9, 10), 10.1))) for _ in range(300)]
+    early += [quote(0, 9.5, 10.4), quote(0.2, 9.6, 10.3), quote(-0.001, 9.7, 10.2)]
+    states, waited = [], []
+    for at_once in (10, 10**9):
+        monkeypatch.setattr("shards.intake.FOLD_AT", at_once)
+        engine = an_engine(begin=False)
+        for one in early:
+            engine.feed(frame_of([one]))
+            engine._drain()
+        waited.append(engine.intake.quotes.waiting)
+        engine.feed(frame_of(ticks("0 10x100, 1 10x100")))
+        engine.begin(engine.session.first_k)
+        close(engine, K0)
+        states.append(engine.quote_state(0).tolist())
+
+    assert waited[0] < 30 < waited[1]
+    assert states[0] == states[1]
