@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class ShardResident:
         archive: where closed buckets go, in a folder per run day; None keeps no archive.
     """
 
+    begins_anew = False
+
     def __init__(
         self,
         *,
@@ -82,6 +85,7 @@ class ShardResident:
         self._held: dict[int, Holding] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._run_id, self._as_of = "", -1
+        self._day: date | None = None  # of the run
         self._cpu = (0.0, 0.0)  # process clock and CPU seconds at the last heart-beat
 
     # --- from other threads ----------------------------------------------------------------------
@@ -212,7 +216,8 @@ class ShardResident:
 
     def _on_assign(self, payload: dict[str, Any]) -> None:
         new = assignment_of(payload)
-        if not self._let_go(new.run, max(new.as_of, new.assignment), [new.assignment, *new.keep]):
+        keep = [new.assignment, *new.keep]
+        if not self._let_go(new.run, max(new.as_of, new.assignment), keep, day=new.day):
             return
         held = self._held.get(new.assignment)
         if held is not None:
@@ -224,14 +229,19 @@ class ShardResident:
         if payload["run"] == self._run_id:
             self._let_go(self._run_id, int(payload["as_of"]), payload["keep"])
 
-    def _let_go(self, run: str, as_of: int, keep: list[int]) -> bool:
-        """Drop what is not kept; False for a message that a newer one has overtaken."""
-        another = run != self._run_id
-        if another:
-            self._outbox.forget()
-            self._run_id, self._as_of, keep = run, -1, []
+    def _let_go(self, run: str, as_of: int, keep: list[int], *, day: date | None = None) -> bool:
+        """Drop what is not kept; False for a message that a newer one has overtaken.
+
+        Args: day: the run's by now; another one has new numbers, and ends the last for good.
+        """
+        if another := run != self._run_id:
+            self._run_id, self._as_of, self._day, keep = run, -1, day, []
         if as_of < self._as_of:
             return False
+        if day not in (None, self._day):
+            another, self._day = True, day
+        if another:
+            self._outbox.forget()
         self._as_of = as_of
         for number in set(self._held) - set(keep):
             held = self._held.pop(number)

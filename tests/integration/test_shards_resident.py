@@ -144,6 +144,36 @@ async def test_an_assignment_is_answered_when_the_subscription_stands(
     assert subscribed["statuses"] == subscribed["lulds"] == ["[,B)", "[X,)"]
 
 
+async def test_the_next_day_begins_with_an_empty_session(
+    shards: Shards, hub: Hub, relay: FakeRelay, tmp_path: Path
+) -> None:
+    resident = shards.start(archive=tmp_path)
+    await ready(hub, relay, an_assignment())
+    await relay.clock(at(0))
+    await relay.send(at(1), [trade(one) for one in ticks("1 10x100, 2 10x100")])
+    await relay.clock(bucket_end(2))
+    await hub.until(lambda h: len(h.of(Report)) >= 3)
+
+    night_ns = 24 * 3600 * 1_000_000_000
+    hours = {"open_ns": SESSION.open_ns + night_ns, "close_ns": SESSION.close_ns + night_ns}
+    await ready(hub, relay, an_assignment(day="2024-03-06", assignment=2, as_of=2, **hours))
+    await relay.clock(at(0) + night_ns - 3_600_000_000_000)
+    await relay.clock(at(0) + night_ns)
+    await relay.clock(bucket_end(1) + night_ns)
+    await hub.until(lambda h: [one for one in h.of(Report) if one.assignment == 2])
+
+    first = next(one for one in hub.of(Report) if one.assignment == 2)
+    assert (first.k, first.n_symbols, first.prints) == (hours["open_ns"] // BUCKET_NS, 0, 0)
+    assert resident.beat_fields()["assignment"] == "2"
+    # A message of the last day that was on its way for long brings nothing of it back.
+    tasks.assign(an_assignment())
+    await asyncio.sleep(0)
+    assert resident.beat_fields()["assignment"] == "2"
+    for writer in [one for one in threading.enumerate() if one.name == "archive"]:
+        await asyncio.to_thread(writer.join, 2.0)  # the living one goes on
+    assert list((tmp_path / "2024-03-05").glob("*.parquet"))
+
+
 async def test_the_same_assignment_again_is_only_answered_again(
     shards: Shards, hub: Hub, relay: FakeRelay
 ) -> None:
