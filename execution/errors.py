@@ -5,6 +5,7 @@ ExecutionError
 ├── LeaseLost            another hub holds the lease: stop writing, leave
 ├── StepBlocked(reason)  a start-up step cannot go on yet: show it, retry with back-off
 ├── Stopping             the hub is asked to stop while it waits for something
+├── DayOver              the hub's trading day is over and the next begins: leave, begin anew
 ├── RunFailed(reason)    the run cannot reach its end: record it, leave
 ├── ExportFailed         a table cannot be written: say why in one line
 └── SwitchMoved          the kill switch is at another level than was meant: show it
@@ -37,6 +38,10 @@ class StepBlocked(ExecutionError):
 
 
 class Stopping(ExecutionError):
+    pass
+
+
+class DayOver(ExecutionError):
     pass
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import close_old_connections, connections
 
 from execution.brokers.alpaca import AlpacaBroker
-from execution.errors import LeaseLost, RunFailed, Stopping
+from execution.errors import DayOver, LeaseLost, RunFailed, Stopping
 from execution.hub.books_watch import BooksWatch
 from execution.hub.config import HubConfig
 from execution.hub.coordinator import Coordinator
@@ -55,6 +55,7 @@ class HubResident:
         leads: Callable[[bool], None] = lambda now: None,
     ) -> None:
         self._take_over = take_over
+        self.begins_anew = False
         self.config = config or HubConfig.from_settings()
         self.inbox = Inbox()
         self._stopping = threading.Event()
@@ -79,9 +80,11 @@ class HubResident:
 
     def start(self) -> None:
         global _current
-        if _current is not None:
-            _current.retire()  # it died; its watches did not
-        _current = self
+        before, _current = _current, self
+        if before is not None:
+            before.retire()  # it died, or its day is over; its watches did not end with it
+            gc.unfreeze()  # a hub of many days must not keep what all of them held
+            gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECTOR)
         with suppress(OSError):  # it only helps; it is asked for again with the first crowd
@@ -136,6 +139,9 @@ class HubResident:
             logger.info("hub stopped")
         except LeaseLost as exc:
             logger.error("the lease is lost: leaving", extra={"error": str(exc)})
+        except DayOver as exc:
+            logger.info("the hub begins anew", extra={"why": str(exc)})
+            self.begins_anew = True
         except RunFailed as exc:
             self._fail(str(exc))
         finally:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from django.db.models import Count
+from django.db.models import Count, Q, QuerySet
 
 from execution import kill_file
 from execution.domain.orders import TRADE_ENDED, OrderStatus, TradeState
@@ -26,6 +26,7 @@ from execution.models import (
 )
 from shards.letters import pattern
 from signals.messages import Quote, SessionState
+from signals.session import BUCKET_NS
 
 UNRESOLVED = (str(OrderStatus.UNKNOWN), str(OrderStatus.SENDING))
 HOUR = 720  # buckets
@@ -306,9 +307,15 @@ def decisions_about(run: Run, symbol: str, limit: int = 24) -> list[Decision]:
 
 
 def closed_trades(run: Run, limit: int = 50) -> list[Trade]:
-    return list(
-        Trade.objects.filter(run=run, state=TradeState.CLOSED).order_by("-closed_ns")[:limit]
-    )
+    """Return the newest trades that were closed in the run's trading day, also after a night."""
+    of_the_day = Q(day=run.day) | Q(closed_ns__gte=run.open_ns)
+    rows = Trade.objects.filter(of_the_day, run=run, state=TradeState.CLOSED)
+    return list(rows.order_by("-closed_ns")[:limit])
+
+
+def rounds_of_the_day(run: Run) -> QuerySet[Round]:
+    """Return the rounds of the run's trading day; a run that goes on for days has older ones."""
+    return Round.objects.filter(run=run, k__gte=run.open_ns // BUCKET_NS)
 
 
 def activity(run: Run, limit: int = 50) -> list[Activity]:
@@ -410,10 +417,10 @@ def funnel(run: Run, k: int | None = None) -> dict[str, Any]:
 
     `closed` says how often each gate stood in the way, the most often first.
     """
-    rows = Round.objects.filter(run=run, n_candidates__gt=0)
+    rows = rounds_of_the_day(run) if k is None else Round.objects.filter(run=run, k=k)
     found: dict[str, Any] = {}
     closed: dict[str, int] = {}
-    for one in (rows if k is None else rows.filter(k=k)).values_list("funnel", flat=True):
+    for one in rows.filter(n_candidates__gt=0).values_list("funnel", flat=True):
         for name, value in one.items():
             if name == "closed":
                 for gate, count in value.items():

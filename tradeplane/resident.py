@@ -32,7 +32,12 @@ REPORT_EXPIRES_S = 60.0
 
 
 class Resident(Protocol):
-    """What lives beside the tasks: its own threads, started and stopped from outside."""
+    """What lives beside the tasks: its own threads, started and stopped from outside.
+
+    begins_anew: it has ended by itself, and well, so that a fresh one takes its place.
+    """
+
+    begins_anew: bool
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -78,6 +83,9 @@ class Watchdog:
         resident = self.resident
         if resident is None or resident.is_alive() or self._stopping.is_set():
             return None
+        if resident.begins_anew:
+            resident.begins_anew = False  # once: if no fresh one starts, that is a death
+            return 0.0
         now = self._clock()
         self._deaths.append(now)
         recent = sum(1 for death in self._deaths if now - death <= DEATHS_WITHIN_S)
@@ -90,7 +98,7 @@ class Watchdog:
         return BACKOFF_S[recent - 1]
 
     def restart(self) -> None:
-        """Replace the dead resident by a fresh one, unless we are stopping.
+        """Replace the resident that has ended by a fresh one, unless we are stopping.
 
         One that cannot even start stays dead: the next look counts it.
         """

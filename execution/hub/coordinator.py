@@ -35,6 +35,7 @@ from execution.hub.flow import Flow
 from execution.hub.inbox import Event, Inbox
 from execution.hub.intake import Intake
 from execution.hub.lockstep import LockstepLink, Stop, Tick
+from execution.hub.new_day import NewDay
 from execution.hub.relay_link import READY, RelayLink
 from execution.hub.rounds import Rounds, Vitals
 from execution.hub.shard_desk import Send, ShardDesk
@@ -110,6 +111,7 @@ class Coordinator:
     skew: ClockSkew = field(init=False)
     agreement: Agreement = field(init=False)
     switches: Switches = field(init=False)
+    new_day: NewDay = field(init=False)
     events: int = 0  # taken from the inbox so far
     stops: int = 0
     stop_cost_s: float = 0.0
@@ -121,7 +123,7 @@ class Coordinator:
 
     def __post_init__(self) -> None:
         self.clock = MarketClock(mono=self.mono, speed=self.config.speed)
-        self.flow, self.switches = Flow(self), Switches(self)
+        self.flow, self.switches, self.new_day = Flow(self), Switches(self), NewDay(self)
         self.skew = ClockSkew(broker=self.broker, wall_ns=self.clock.wall_ns, mono=self.mono)
         self.relay_figures = RelayFigures(self.mono)
 

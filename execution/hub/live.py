@@ -19,7 +19,11 @@ class Live:
         self.hub = hub
 
     def run(self) -> None:
-        """Work until a paced tape has ended; live, until told to stop."""
+        """Work until a paced tape has ended; live, until told to stop.
+
+        Raises:
+            DayOver: live, when the next trading day begins.
+        """
         hub = self.hub
         if hub.lockstep is not None:
             hub.lockstep.begin()
@@ -40,6 +44,7 @@ class Live:
         hub.allotment.look()
         hub.flow.take_updates()
         hub.flow.act()
+        hub.new_day.look()  # behind the last steps of the old one: what sleeps was put to bed
         self._close_rounds()
         hub.flow.take_late()
         hub.shard_desk.watch()

@@ -78,9 +78,9 @@ class Rounds:
         self.futures = Futures(index=self.index, source=self.futures_source)
 
     def restore(self) -> None:
-        """Rebuild from the database what the next round needs of the last ones."""
+        """Rebuild from the database what the next round needs of the day's last ones."""
         run = self.desk.run
-        rows = Round.objects.filter(run=run).order_by("-k").values_list("k", "index")
+        rows = selectors.rounds_of_the_day(run).order_by("-k").values_list("k", "index")
         recent = list(rows[:INDEX_ROUNDS])
         self.last_k = recent[0][0] if recent else None
         for k, seen in reversed(recent):
@@ -91,8 +91,8 @@ class Rounds:
 
     def _restore_account(self) -> None:
         """Near misses are judged by the last reading of the account: that of the last round."""
-        stored = Round.objects.filter(run=self.desk.run, inputs__isnull=False).order_by("-k")
-        row = stored.first()
+        stored = selectors.rounds_of_the_day(self.desk.run).filter(inputs__isnull=False)
+        row = stored.order_by("-k").first()
         if row is not None:
             inputs = inputs_of(row)
             self._account, self._account_ns = inputs.account, inputs.account_as_of_ns

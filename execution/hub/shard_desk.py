@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 RESEND_S = 2.0
 SHARDS_MAX = 26
 RESYNC_MAX = 500  # symbols of a message
-GRANTS_TTL_S = 24 * 3600
+GRANTS_TTL_S = 5 * 24 * 3600  # given out on the Friday evening before a long weekend
 
 
 class Send(Protocol):

@@ -7,7 +7,6 @@ as it takes. After a restart the same steps rebuild everything from the database
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ from execution.hub.day_end import DayEnd
 from execution.hub.desk import Desk
 from execution.hub.exit_desk import ExitDesk
 from execution.hub.history import history_of
+from execution.hub.intake import Intake
 from execution.hub.lockstep import LockstepLink
+from execution.hub.new_day import coming_day
 from execution.hub.relay_link import READY, RelayLink
 from execution.hub.rounds import Rounds
 from execution.hub.shard_desk import ShardDesk
@@ -73,6 +74,7 @@ class Startup:
 
         Raises:
             Stopping, LeaseLost: as `Coordinator.pump`.
+            DayOver: a step was blocked until the next trading day began.
         """
         hub = self.hub
         self._with_database(self.begin)
@@ -80,6 +82,7 @@ class Startup:
             hub.state = hub.run.state
             return False
         self._stand_by()
+        self._with_database(self.begin)  # who led meanwhile has written it, perhaps for days
         self._with_database(self._plan)
         for name, step in self.steps:
             self._until_done(name, step)
@@ -132,6 +135,8 @@ class Startup:
                 pause = WAIT_S if waiting else BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
                 self._look_after_positions()
+                if hasattr(hub, "desk"):
+                    hub.new_day.look()
                 hub.pump(lambda: False, pause)
                 continue
             runs.set_step(hub.run, name, "done", said or "")
@@ -229,7 +234,8 @@ class Startup:
                 f"run {hub.run.pk} belongs to account {hub.run.account_number},"
                 f" the keys open {account.number}"
             )
-        runs.update_run(hub.run, day=day.day, open_ns=day.open_ns, close_ns=day.close_ns)
+        if runs.begin_day(hub.run, day=day.day, open_ns=day.open_ns, close_ns=day.close_ns):
+            hub.intake = Intake()  # what still came in is of the last day
         hub.switches.use(version, values)
         books.open_account(
             number=account.number,
@@ -274,12 +280,10 @@ class Startup:
             )
 
     def _trading_day(self, now_ns: int) -> TradingDay:
-        today = day_of(now_ns)
-        days = self.hub.broker.calendar(today, today + timedelta(days=10))
-        coming = [day for day in days if day.close_ns > now_ns or day.day == today]
-        if not coming:
-            raise StepBlocked(f"the calendar has no trading day from {today} on")
-        return min(coming, key=lambda day: day.day)
+        found = coming_day(self.hub.broker, now_ns)
+        if found is None:
+            raise StepBlocked(f"the calendar has no trading day from {day_of(now_ns)} on")
+        return found
 
     def _build(self) -> None:
         """Make the parts that need the run's row; a second pass of the step keeps them."""
@@ -408,7 +412,9 @@ class Startup:
         return [replace(one, volume_curve=curves.get(one.symbol)) for one in found]
 
     def _breathe(self) -> None:
+        """Between two requests of a history that takes minutes: the day may have begun."""
         self.hub.pump(lambda: False, 0)
+        self._look_after_positions()
 
     def _notes(self) -> dict[str, Note]:
         path = self.hub.config.symbol_notes

@@ -31,6 +31,27 @@ def open_run(run_id: str) -> Run:
     return run
 
 
+def begin_day(run: Run, *, day: date, open_ns: int, close_ns: int) -> bool:
+    """Let a run be in this trading day; True when it was in another one.
+
+    What belongs to one day is forgotten then. The letters stay with their shards under new numbers,
+    because a number means a session to a shard; the plan is followed again, by the newest load.
+    """
+    new = run.day not in (None, day)
+    fields: dict[str, Any] = {"day": day, "open_ns": open_ns, "close_ns": close_ns}
+    if new:
+        grants = [
+            {**row, "number": number, "from_k": 0}
+            for number, row in enumerate(run.grants, run.assignment + 1)
+        ]
+        fields |= {
+            "universe": [], "latches": {}, "prints": 0, "plan": [], "dark": [],
+            "grants": grants, "assignment": run.assignment + len(grants),
+        }  # fmt: skip
+    update_run(run, **fields)
+    return new
+
+
 def update_run(run: Run, **fields: Any) -> None:
     """Change columns of a run, in memory and in the database."""
     for name, value in fields.items():

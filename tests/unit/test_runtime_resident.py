@@ -6,6 +6,7 @@ from tradeplane.resident import BACKOFF_S, Watchdog
 class FakeResident:
     def __init__(self) -> None:
         self.alive = False
+        self.begins_anew = False
         self.stops = 0
 
     def start(self) -> None:
@@ -69,6 +70,29 @@ def test_deaths_far_apart_never_give_up() -> None:
         bench.watchdog.restart()
 
     assert bench.given_up == 0
+
+
+def test_one_that_ended_so_that_a_fresh_one_begins_has_not_died() -> None:
+    bench = Bench()
+
+    waits = []
+    for at in range(9):
+        bench.made[-1].begins_anew = True
+        waits.append(bench.die(float(at)))
+        bench.watchdog.restart()
+
+    assert waits == [0.0] * 9
+    assert len(bench.made) == 10
+    assert bench.given_up == 0
+
+
+def test_a_fresh_one_that_does_not_start_is_a_death() -> None:
+    bench = Bench()
+    bench.made[-1].begins_anew = True
+
+    first, second = bench.die(0.0), bench.die(0.1)
+
+    assert (first, second) == (0.0, BACKOFF_S[0])
 
 
 def test_stop_is_done_once_and_nothing_restarts_after_it() -> None:

@@ -6,6 +6,7 @@ changed. What costs more than a look (the table of a round, the day's funnel) is
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -53,14 +54,14 @@ TRADES_MAX = 20
 class Funnel:
     """The day's funnel of one run, summed up round by round as they are decided."""
 
-    run: str = ""
+    day: tuple[str, date | None] = ("", None)  # the run's id and its trading day
     last: int = 0
     sums: dict[str, int] = field(default_factory=dict)
 
     def read(self, run: Run) -> dict[str, int]:
-        if self.run != run.pk:
-            self.run, self.last, self.sums = run.pk, 0, {}
-        fresh = Round.objects.filter(run=run, pk__gt=self.last).order_by("pk")
+        if self.day != (run.pk, run.day):
+            self.day, self.last, self.sums = (run.pk, run.day), 0, {}
+        fresh = selectors.rounds_of_the_day(run).filter(pk__gt=self.last).order_by("pk")
         for pk, state, found in fresh.values_list("pk", "state", "funnel")[:ROUNDS_AT_ONCE]:
             if state == RoundState.CLOSED:
                 break  # its answer is owed; the later ones wait for it
