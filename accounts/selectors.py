@@ -12,7 +12,7 @@ from accounts.domain import ledger
 from accounts.domain.ledger import Ledger
 from accounts.domain.money import from_micros
 from accounts.domain.trips import RoundTrip, round_trips_of
-from accounts.models import Account, Fill, Posting
+from accounts.models import Account, Fill, JournalEntry, Posting
 
 ZERO = from_micros(0)
 
@@ -85,6 +85,15 @@ def positions(account: Account) -> dict[str, Position]:
         for (name, symbol), (cost, quantity) in sorted(balances(account).items())
         if name is Ledger.POSITION and quantity
     }
+
+
+def adopted_shares(account: Account) -> dict[str, int]:
+    """Return the signed shares by symbol that no order of ours bought or sold; none is left out."""
+    adopted = account.fills.filter(
+        entry__kind=JournalEntry.Kind.ADOPTION, entry__reversed_by__isnull=True
+    )
+    rows = adopted.values("symbol").annotate(shares=Sum("quantity")).order_by("symbol")
+    return {row["symbol"]: int(row["shares"]) for row in rows if row["shares"]}
 
 
 def realized_pnl(account: Account, day: date | None = None) -> Decimal:

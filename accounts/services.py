@@ -110,10 +110,12 @@ def adopt_position(
     price: Decimal,
     ts_ns: int,
     session_date: date,
+    reason: str = "",
 ) -> Recorded:
-    """Book shares that the broker holds and no order of ours bought, against external adjustment.
+    """Book shares that came or went without an order of ours, against external adjustment.
 
-    Args: quantity: signed shares; price: the broker's average entry price, USD.
+    Args: quantity: signed shares; price: of the execution, or the broker's average entry price,
+        USD; reason: who says so, and why.
     """
     facts = ledger.Fill(
         execution_id=f"adopt:{source_id}",
@@ -124,7 +126,7 @@ def adopt_position(
         day=session_date,
         source=Ledger.EXTERNAL,
     )
-    return _record_fill(account, facts, Kind.ADOPTION, order_ref="")
+    return _record_fill(account, facts, Kind.ADOPTION, order_ref="", reason=reason)
 
 
 @transaction.atomic

@@ -14,7 +14,9 @@ from execution.models import (
     BrokerRef,
     Decision,
     DecisionChain,
+    Difference,
     ExitSignalRecord,
+    ExternalOrder,
     Figure,
     KillSwitch,
     Lease,
@@ -123,6 +125,18 @@ class BrokerEventAdmin(ReadOnlyAdmin):
 class ExitSignalAdmin(ReadOnlyAdmin):
     list_display = ("run", "symbol", "kind", "outcome", "reason", "tries", "retry_at_ns")
     list_filter = ("outcome", "kind", "run")
+
+
+@admin.register(Difference)
+class DifferenceAdmin(ReadOnlyAdmin):
+    list_display = ("found_at", "run", "actor", "reason", "acknowledged_at", "outcome")
+    list_filter = ("outcome",)
+
+
+@admin.register(ExternalOrder)
+class ExternalOrderAdmin(ReadOnlyAdmin):
+    list_display = ("client_order_id", "kind", "symbol", "side", "quantity", "status", "locks")
+    list_filter = ("kind", "locks")
 
 
 @admin.register(Figure)

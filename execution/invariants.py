@@ -16,6 +16,7 @@ from execution.domain.orders import OrderStatus, TradeState
 from execution.models import (
     BrokerEvent,
     Decision,
+    ExternalOrder,
     Order,
     OrderAttempt,
     Round,
@@ -92,6 +93,9 @@ def one_entry_per_slot(run: Run, broker: Broker) -> list[str]:
             "client_order_id", flat=True
         )
     )  # bought back, or bought by somebody else and taken in
+    others |= set(
+        ExternalOrder.objects.filter(run=run).values_list("client_order_id", flat=True)
+    )  # somebody else's, or another run's
     seen = [order for order in broker.orders(status="all") if order.side == "buy"]
     names = [one.client_order_id for one in seen if one.client_order_id not in others]
     found += [f"{name} is at the venue but was never sent" for name in set(names) - ours]

@@ -9,6 +9,8 @@ from django.db import models
 
 from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
+from execution.external_models import Difference as Difference
+from execution.external_models import ExternalOrder as ExternalOrder
 
 
 class RunState(models.TextChoices):

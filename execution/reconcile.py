@@ -4,6 +4,7 @@ A missing event is fetched and booked as the broker's own execution; an order or
 not ours is reported and locks entries; nothing is ever invented (reliability 3.8).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from accounts import check as books_check
@@ -13,7 +14,7 @@ from execution.hub.desk import LIVE
 from execution.hub.trader import Trader
 from execution.hub.waiting import NO_ANSWER
 from execution.models import Order, Trade
-from execution.services import venue_state
+from execution.services import external, shelter, venue_state
 from execution.services.moves import OrderStatus
 from execution.services.trades import ENDED
 from signals.session import day_of
@@ -41,6 +42,7 @@ def reconcile(trader: Trader) -> Findings:
         BrokerError: a query failed; that never reads as "nothing there".
     """
     findings = Findings()
+    shelter.look_up(trader.desk.run, trader.desk.broker, now_ns=trader.desk.now_ns())
     seen = trader.desk.broker.orders(status="open")
     known = _take_over(trader, seen, findings)
     _ask_about_the_rest(trader, known, findings)
@@ -58,8 +60,16 @@ def reconcile(trader: Trader) -> Findings:
         trader.settle()
         _compare(trader, findings)
     _look_for_the_lost(trader)
-    trader.foreign |= findings.foreign
+    _locked_by_strangers(trader, findings)
     return findings
+
+
+def _locked_by_strangers(trader: Trader, findings: Findings) -> None:
+    """Orders that are not ours lock entries until a person has acknowledged them."""
+    strangers = external.locking(trader.desk.run)
+    findings.differences += external.lines(strangers)
+    trader.foreign |= findings.foreign | {one.symbol for one in strangers}
+    trader.foreign |= external.shares(trader.desk.run).keys()
 
 
 def _splits_first(trader: Trader) -> None:
@@ -109,16 +119,21 @@ def _compare(trader: Trader, findings: Findings) -> None:
     findings.unexplained = any(line.startswith("cash:") for line in findings.differences)
     busy = trader.active_trades()
     findings.unexplained |= _may_be_split(_slept(trader, busy), positions)
-    findings.differences += _against_trades(busy, positions)
+    findings.differences += _against_trades(busy, positions, external.shares(run))
 
 
 def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> set[int]:
     """Take over the state of every open order the venue has; returns which of ours they were."""
     known: set[int] = set()
-    for order in (leg for top in seen for leg in (top, *top.legs)):
+    strangers: set[str] = set()
+    for parent, order in ((top, leg) for top in seen for leg in (top, *top.legs)):
         ours = venue_state.find(trader.desk.run.pk, order)
         if ours is None:
             findings.foreign.add(order.symbol)
+            if order is parent:
+                strangers.add(parent.id)
+            if parent.id in strangers:
+                trader.note_stranger(order)
             continue
         known.add(ours.pk)
         if ours.broker_id is not None and order.id != ours.broker_id:
@@ -144,9 +159,14 @@ def _absorb(trader: Trader, ours: Order, order: BrokerOrder, findings: Findings)
         findings.adopted += int(applied.fills_missing)
 
 
-def _against_trades(busy: list[Trade], positions: list[BrokerPosition]) -> list[str]:
-    """Shares that no slot of ours explains, or a slot without its shares."""
-    held: dict[str, int] = {}
+def _against_trades(
+    busy: list[Trade], positions: list[BrokerPosition], outside: Mapping[str, int]
+) -> list[str]:
+    """Shares that no slot of ours explains, or a slot without its shares.
+
+    Args: outside: shares by symbol that a person has acknowledged as none of ours.
+    """
+    held = dict(outside)
     for trade in busy:
         held[trade.symbol] = held.get(trade.symbol, 0) + trade.held
     found = {p.symbol: p.quantity for p in positions if p.quantity}
@@ -155,5 +175,9 @@ def _against_trades(busy: list[Trade], positions: list[BrokerPosition]) -> list[
         for symbol in sorted(held.keys() | found.keys())
         if held.get(symbol, 0) != found.get(symbol, 0)
     ]
-    sold = [f"{symbol}: short {-n} shares" for symbol, n in sorted(found.items()) if n < 0]
+    sold = [
+        f"{symbol}: short {-n} shares"
+        for symbol, n in sorted(found.items())
+        if n < 0 and n != outside.get(symbol)
+    ]
     return differing + sold

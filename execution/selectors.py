@@ -14,6 +14,7 @@ from execution.domain.orders import TRADE_ENDED, OrderStatus, TradeState
 from execution.models import (
     Activity,
     Decision,
+    ExternalOrder,
     Figure,
     KillSwitch,
     Order,
@@ -109,9 +110,16 @@ def day_trades(account_number: str, day: date) -> int:
 
 
 def has_unresolved_order(run: Run) -> bool:
-    """Is there an order whose fate is unknown, or one that people must look at?"""
+    """Is there an order whose fate is unknown, or one that people must look at?
+
+    Such a one is also an order of somebody else that nobody has acknowledged.
+    """
     orders = Order.objects.filter(run=run)
-    return orders.filter(status__in=UNRESOLVED).exists() or orders.filter(quarantined=True).exists()
+    return (
+        orders.filter(status__in=UNRESOLVED).exists()
+        or orders.filter(quarantined=True).exists()
+        or ExternalOrder.objects.filter(run=run, locks=True, difference=None).exists()
+    )
 
 
 def kill_level() -> str:

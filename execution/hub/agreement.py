@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from execution import reconcile
 from execution.brokers.port import BrokerError
 from execution.hub.trader import Trader
+from execution.services import adoption
 
 IDLE_S = 60.0
 WATCHFUL_S = 300.0  # after a trade: a late fill or a bust whose news was lost leaves shares naked
 AGAIN_S = 1.0
+ASKED_S = 2.0  # after somebody acknowledged what differs
+AFTER_A_GAP_S = 30.0  # so long a difference may be news on its way; then it is asked less often
 FRESH_NS = 60_000_000_000
 
 
@@ -26,6 +29,8 @@ class Agreement:
     differences: list[str] = field(default_factory=list)
     reconciled_ns: int | None = None  # market time of the last clean comparison
     _at: float = float("-inf")
+    _since: float = float("-inf")  # when this difference was first seen
+    _shown: bool = True  # the pages may show one; a new hub does not know
     _busy_at: float = float("-inf")
 
     def compare(self) -> bool:
@@ -37,22 +42,50 @@ class Agreement:
             desk.note("reconcile", f"no comparison: {exc}", level="warning")
             return False
         if findings.clean:
-            if self.doubt:
-                desk.note("reconcile", "books and broker agree again")
-            self.reconciled_ns, self.doubt, self.differences = desk.now_ns(), "", []
+            self._agree()
             return True
         again = findings.differences == self.differences
+        if not again:
+            self._since = self._at
+            desk.note("reconcile", "; ".join(findings.differences), level="alarm")
+        self.differences = findings.differences
         if again or self.at_once():
             self.doubt = "; ".join(findings.differences)[:200]
             self._shelter()
-        if not again:
-            desk.note("reconcile", "; ".join(findings.differences), level="alarm")
-        self.differences = findings.differences
+            return self._take_over() and self.compare()
         return False
+
+    def _agree(self) -> None:
+        desk = self.trader.desk
+        if self.doubt:
+            desk.note("reconcile", "books and broker agree again")
+        if self._shown:
+            adoption.gone(desk.run)
+        self.reconciled_ns, self.doubt, self.differences = desk.now_ns(), "", []
+        self._shown = False
+
+    def _take_over(self) -> bool:
+        """Show what differs, and book it once a person has acknowledged just this."""
+        desk, self._shown = self.trader.desk, True
+        try:
+            facts = adoption.find(desk.run, desk.broker, now_ns=desk.now_ns())
+        except BrokerError as exc:
+            desk.note("reconcile", f"not looked into: {exc}", level="warning")
+            return False
+        row = adoption.show(desk.run, facts, self.differences, now_ns=desk.now_ns())
+        if row.acknowledged_at is None:
+            return False
+        return adoption.book(row, facts, epoch=desk.epoch, now_ns=desk.now_ns())
+
+    def _is_acknowledged(self) -> bool:
+        return bool(self.doubt) and adoption.is_acknowledged(self.trader.desk.run)
 
     def after_a_gap(self) -> bool:
         """Compare until all agrees; one that differs for long is not asked without a pause."""
-        return self.mono() - self._at >= AGAIN_S and self.compare()
+        now = self.mono()
+        lasts = bool(self.doubt) and now - self._since >= AFTER_A_GAP_S
+        pause_s = self.busy_s() if lasts else AGAIN_S
+        return now - self._at >= pause_s and self.compare()
 
     def _shelter(self) -> None:
         try:
@@ -67,7 +100,8 @@ class Agreement:
         if self.trader.busy or self.trader.resolver.open:
             self._busy_at = now
         watchful = now - self._busy_at < WATCHFUL_S
-        if now - self._at >= (self.busy_s() if watchful else IDLE_S):
+        due = now - self._at >= (self.busy_s() if watchful else IDLE_S)
+        if due or (now - self._at >= ASKED_S and self._is_acknowledged()):
             self.compare()
 
     def hear_of(self, fill_ns: int) -> None:
@@ -82,6 +116,8 @@ class Agreement:
         """In lock-step nothing happens between stops, so a minute of market is close enough."""
         if self.trader.busy:
             self.refresh()
+        elif self._is_acknowledged():
+            self.compare()
 
     def refresh(self) -> None:
         """Entries need a clean comparison of the last minute."""

@@ -10,13 +10,15 @@ from typing import Any
 
 from django.db.models import Q
 
-from execution.brokers.port import BrokerError, BrokerOrder, BrokerPosition, NameTaken
+from execution.brokers.port import BrokerOrder, BrokerPosition
 from execution.domain.bracket import legs
 from execution.domain.prices import floor_tick
 from execution.hub.desk import Desk, legs_of, shown
 from execution.hub.protect import DEAD_LEGS
 from execution.models import Trade
-from execution.services import lease, runs
+from execution.services import external, runs
+from execution.services import shelter as shelters
+from execution.services.moves import OrderStatus
 from execution.services.trades import ENDED
 
 MODES = ("shadow", "paper", "live")  # in the others no order is ours to send
@@ -35,9 +37,10 @@ def shelter(desk: Desk, parameters: Mapping[str, Any]) -> list[str]:
     working = desk.broker.orders(status="open")
     for position in orphans:
         _shelter(desk, position, working, parameters)
-    names = ", ".join(p.symbol for p in orphans)
+    known = external.shares(desk.run)
+    names = ", ".join(p.symbol for p in orphans if p.quantity != known.get(p.symbol))
     text = f"held at the broker and bought by no trade of ours: {names}; close or keep it there"
-    if runs.pause_entries(reason=text, actor="hub"):
+    if names and runs.pause_entries(reason=text, actor="hub"):
         desk.note("reconcile", f"{text}: entries are paused", level="alarm")
     return [p.symbol for p in orphans]
 
@@ -59,23 +62,28 @@ def _shelter(
         return
     around = floor_tick(position.current_price or position.average_price)
     target, stop = legs(around, parameters["tp_max"], parameters["sl_max"])
-    name = _name(desk, position)
-    try:
-        if desk.broker.order_by_client_id(name) is not None:
-            return  # it was given one today; whoever took it away meant it
-        lease.fence(desk.epoch)
-        desk.broker.submit_oco(
-            client_order_id=name, symbol=position.symbol, quantity=shares, take_profit=target,
-            stop_loss=stop, time_in_force=parameters["bracket_tif"],
-        )  # fmt: skip
-    except NameTaken:
-        return
-    except BrokerError as exc:
-        text = f"{position.symbol}: {shares} shares that are not ours have no stop: {exc}"
-        desk.note("reconcile", text, level="alarm", symbol=position.symbol)
-        return
+    name = _next_name(desk, _name(desk, position))
+    if name is None:
+        return  # it was given one today; whoever took it away meant it
+    now_ns = desk.now_ns()
+    row = shelters.intend(
+        desk.run, name=name, symbol=position.symbol, quantity=shares, target=target, stop=stop,
+        epoch=desk.epoch, now_ns=now_ns,
+    )  # fmt: skip
+    tif = str(parameters["bracket_tif"])
+    row = shelters.send(row, desk.broker, tif=tif, epoch=desk.epoch, now_ns=now_ns)
     text = f"{shares} shares that are not ours protected at {shown(target)} and {shown(stop)}"
+    if row.status != OrderStatus.WORKING:
+        text = f"{shares} shares that are not ours have no stop ({row.status}): {row.reason}"
     desk.note("reconcile", f"{position.symbol}: {text}", level="alarm", symbol=position.symbol)
+
+
+def _next_name(desk: Desk, name: str) -> str | None:
+    """Return the name to order by; None when one of today is, or may be, at the broker."""
+    name_now = shelters.next_name(shelters.newest(desk.run, name), name)
+    if name_now is None or desk.broker.order_by_client_id(name_now) is None:
+        return name_now
+    return None  # another run's
 
 
 def _with_a_stop(symbol: str, working: Sequence[BrokerOrder]) -> int:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from execution.brokers.port import BrokerError, FillActivity, TradeUpdate
+from execution.brokers.port import BrokerError, BrokerOrder, FillActivity, TradeUpdate
 from execution.hub import cover, exits, overnight, protect, waiting
 from execution.hub.desk import MS, SECOND, Desk
 from execution.hub.resolver import Resolver
 from execution.models import Order, Trade
-from execution.services import cash, journal, moves, seen, trades, venue_state
+from execution.services import cash, external, journal, moves, seen, trades, venue_state
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from execution.services.seen import Seen
@@ -48,7 +48,7 @@ class Trader:
         order = applied.order
         if order is None:
             if applied.new:
-                self._foreign(update)
+                self.note_stranger(update.order)
             return False
         self.busy = True
         self.desk.fills_missing |= applied.fills_missing
@@ -68,16 +68,22 @@ class Trader:
             self._recheck(order)
         return filled
 
-    def _foreign(self, update: TradeUpdate) -> None:
-        """An order we did not make: adopt nothing, pause entries in its symbol, tell people."""
-        if update.order.symbol not in self.foreign:
-            self.foreign.add(update.order.symbol)
+    def note_stranger(self, seen: BrokerOrder) -> None:
+        """An order we did not make: adopt nothing, keep it, lock entries, tell people.
+
+        In a symbol of which we hold shares it is adopted by its news, or its executions.
+        """
+        self.foreign.add(seen.symbol)
+        idle = seen.status in protect.DEAD_LEGS and not seen.filled_quantity
+        if idle or venue_state.holder(self.desk.run, seen) is not None:
+            return
+        if external.note_order(self.desk.run, seen, now_ns=self.desk.now_ns(), locks=True):
             self.desk.note(
                 "order",
-                f"{update.order.symbol}: an order that is not ours ({update.event})",
+                f"{seen.symbol}: an order that is not ours ({seen.status}): entries are locked",
                 level="alarm",
-                symbol=update.order.symbol,
-                client_order_id=update.order.client_order_id,
+                symbol=seen.symbol,
+                client_order_id=seen.client_order_id,
             )
 
     def withdraw(self, told: Iterable[Withdrawn]) -> bool:
@@ -279,7 +285,8 @@ class Trader:
             if self.desk.cancel_sells(trade):
                 return
         position = self.desk.position(trade.symbol)
-        if position is not None and position.quantity:
+        outside = external.shares(self.desk.run).get(trade.symbol, 0)
+        if position is not None and position.quantity != outside:
             self.desk.fills_missing = True
             self.desk.unsettled.add(trade.pk)
             return

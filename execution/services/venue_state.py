@@ -15,7 +15,7 @@ from accounts.models import Account
 from execution.brokers.port import BrokerOrder, FillActivity, TradeUpdate
 from execution.failpoints import reach
 from execution.models import BrokerEvent, BrokerRef, Order, Run, Trade
-from execution.services import moves
+from execution.services import external, moves
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
@@ -225,18 +225,25 @@ def take_over(order: Order, seen: BrokerOrder, *, now_ns: int) -> Applied:
 
 
 def find(run_id: str, seen: BrokerOrder) -> Order | None:
-    """Return our order for one of the broker's: by any id it ever had, then by client id."""
+    """Return our order for one of the broker's: by any id it ever had, then by client id.
+
+    The same name can be another run's: an order that is known to be none of ours stays that.
+    """
     for broker_id in filter(None, (seen.id, seen.replaces, seen.replaced_by)):
         order = _by_broker_id(run_id, broker_id)
         if order is not None:
             return order
-    return Order.objects.filter(run_id=run_id, client_order_id=seen.client_order_id).first()
+    named = Order.objects.filter(run_id=run_id, client_order_id=seen.client_order_id).first()
+    return None if named is None or external.knows(run_id, seen.id) else named
 
 
 def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
-    """Take in an order that somebody else made in a symbol we hold: its fills are our shares."""
-    trade = _holder(run, seen)
-    if trade is None:
+    """Take in an order that somebody else made in a symbol we hold: its fills are our shares.
+
+    One that a person has acknowledged as none of ours stays outside.
+    """
+    trade = holder(run, seen)
+    if trade is None or external.is_settled(run.pk, seen.id):
         return None
     order = Order.objects.create(
         run=run,
@@ -260,7 +267,7 @@ def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     return order
 
 
-def _holder(run: Run, seen: BrokerOrder) -> Trade | None:
+def holder(run: Run, seen: BrokerOrder) -> Trade | None:
     """Return the trade whose shares a stranger's order trades, None when it is no business of ours.
 
     The busy one of its symbol; else one that was busy when a market order was made, as the venue's

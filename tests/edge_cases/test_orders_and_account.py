@@ -12,18 +12,19 @@ from execution import reconcile, selectors
 from execution.domain.bracket import entry_limit, legs
 from execution.domain.decide import decide
 from execution.domain.limits import denials
-from execution.domain.rounds import Streak
+from execution.domain.rounds import RoundInput, Streak
 from execution.errors import LeaseLost, StepBlocked
 from execution.hub import exits, orphans
 from execution.hub.agreement import Agreement
 from execution.hub.startup import Startup
 from execution.hub.switches import Switches
-from execution.models import Activity, KillSwitch, Order, Run, Trade
-from execution.services import lease, rounds
+from execution.models import Activity, Difference, KillSwitch, Order, Run, Trade
+from execution.services import adoption, lease, rounds
 from execution.services.entries import plan_of
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from execution.venue.faults import Rule
+from execution.venue.orders import OrderRequest
 from tests.edge_cases.judging import gate, judged
 from tests.fakes.desk import Bench
 from tests.integration.test_hub_exits import partial_entry
@@ -226,18 +227,70 @@ def test_case_45_a_short_after_both_exits_is_bought_back_and_entries_pause() -> 
     assert selectors.kill_level() == "pause"
 
 
-def test_case_46_an_order_that_is_not_ours_pauses_its_symbol() -> None:
+def an_order_by_hand(bench: Bench) -> None:
+    """A limit far below the market, made in the broker's app."""
+    order = OrderRequest(
+        client_order_id="from-the-app", symbol="SPY", side="buy", type="limit",
+        limit=Decimal("1.00"), time_in_force="gtc", quantity=5,
+    )  # fmt: skip
+    bench.venue.engine.submit(order, bench.venue.now_ns)
+    bench.step(300)
+
+
+def frozen_with_strangers(bench: Bench) -> RoundInput:
+    hub = a_hub(bench, external_symbols=frozenset(bench.trader.foreign))
+    return frozen(hub, with_candidate(bench))
+
+
+def test_case_46_an_order_that_is_not_ours_locks_entries_until_acknowledged() -> None:
     bench = Bench.make()
     bench.open()
-    update = SimpleNamespace(symbol="SPY", client_order_id="from-the-app")
-
-    bench.trader._foreign(SimpleNamespace(order=update, event="new"))  # type: ignore[arg-type]
-    busy = frozen(a_hub(bench, external_symbols=frozenset(bench.trader.foreign)),
-                  with_candidate(bench)).busy_symbols  # fmt: skip
-
-    assert "SPY" in busy
+    an_order_by_hand(bench)
+    told = frozen_with_strangers(bench)
+    assert (told.unresolved_order, "SPY" in told.busy_symbols) == (True, True)
+    assert judged(round={"unresolved_order": True}).primary_id == "G12"
     assert judged(round={"busy_symbols": frozenset({"ABCD"})}).primary_id == "S5"
-    assert bench.trade().state == T.OPEN_PROTECTED
+
+    bench.restart()
+    agreement = Agreement(trader=bench.trader, mono=lambda: 0.0, at_once=lambda: True)
+    assert not agreement.compare(), "the mark survives a restart"
+    assert frozen_with_strangers(bench).unresolved_order
+    assert bench.trade().state == T.OPEN_PROTECTED, "and keeps nobody from protecting"
+
+    row = Difference.objects.get(open_key__isnull=False)
+    adoption.acknowledge(difference_id=row.pk, reason="my own order", actor="ann")
+    assert agreement.compare()
+    told = frozen_with_strangers(bench)
+    assert (told.unresolved_order, "SPY" in told.busy_symbols) == (False, True)
+
+
+def test_case_46_the_hub_starts_with_entries_locked_when_books_and_broker_differ() -> None:
+    bench = Bench.make()
+    a_stranger(bench, with_stop=True)
+    agreement = Agreement(trader=bench.trader, mono=lambda: 0.0, at_once=lambda: False)
+    hub = SimpleNamespace(agreement=agreement, desk=bench.desk, mono=lambda: 0.0)
+    startup = Startup(hub)  # type: ignore[arg-type]
+
+    for _ in range(3):  # news may be on their way
+        with pytest.raises(StepBlocked, match="SPY"):
+            startup.reconcile()
+    said = startup.reconcile()
+
+    assert said.startswith("entries are locked until this is acknowledged")
+    assert judged(round={"doubt": agreement.doubt}).primary_id == "G12"
+    assert Difference.objects.get().body["blocked"] == ""
+
+
+def test_case_46_a_broker_that_does_not_answer_is_no_difference_and_blocks() -> None:
+    bench = Bench.make()
+    agreement = Agreement(trader=bench.trader, mono=lambda: 0.0, at_once=lambda: True)
+    hub = SimpleNamespace(agreement=agreement, desk=bench.desk, mono=lambda: 0.0)
+    startup = Startup(hub)  # type: ignore[arg-type]
+
+    for _ in range(5):
+        bench.venue.fail_next("GET", "/v2/positions", "unavailable")
+        with pytest.raises(StepBlocked, match="does not answer"):
+            startup.reconcile()
 
 
 def test_case_46_shares_that_were_added_by_hand_are_adopted_and_protected() -> None:

@@ -35,6 +35,7 @@ NEEDS: dict[str, tuple[str | None, str | None]] = {
     "parameters/<int:old>/<int:new>/": (SIGNED_IN, None),
     "system/": (SIGNED_IN, None),
     "system/shards/": (None, access.SHARDS),
+    "system/adopt/": (None, access.STOP),
     "help/": (SIGNED_IN, None),
     "log/": (SIGNED_IN, None),
     "log/acknowledge/": (None, access.ACKNOWLEDGE),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tradeplane.pages import parameter_views, shard_views, stop_views, views
+from tradeplane.pages import adopt_views, parameter_views, shard_views, stop_views, views
 
 urlpatterns = [
     path("", views.live, name="live"),
@@ -20,6 +20,7 @@ urlpatterns = [
     path("parameters/<int:old>/<int:new>/", parameter_views.compare, name="parameters-compare"),
     path("system/", views.system, name="system"),
     path("system/shards/", shard_views.change, name="shards-change"),
+    path("system/adopt/", adopt_views.adopt, name="adopt"),
     path("help/", views.help_page, name="help"),
     path("log/", views.log_page, name="log"),
     path("log/acknowledge/", views.acknowledge, name="acknowledge"),
