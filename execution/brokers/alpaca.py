@@ -99,12 +99,17 @@ class AlpacaBroker:
     def positions(self) -> list[BrokerPosition]:
         return [wire.position(row) for row in self._rows(self._client.get_all_positions)]
 
-    def orders(self, *, status: str = "open") -> list[BrokerOrder]:
+    def orders(self, *, status: str = "open", after_ns: int = 0) -> list[BrokerOrder]:
         found: dict[str, BrokerOrder] = {}
         until: datetime | None = None
+        after = datetime.fromtimestamp(after_ns / 1e9, UTC) if after_ns else None
         for _ in range(PAGES_MAX):
             asked = GetOrdersRequest(
-                status=QueryOrderStatus(status), limit=ORDERS_PER_PAGE, nested=True, until=until
+                status=QueryOrderStatus(status),
+                limit=ORDERS_PER_PAGE,
+                nested=True,
+                until=until,
+                after=after,
             )
             rows = [wire.order(row) for row in self._rows(self._client.get_orders, asked)]
             found.update((row.id, row) for row in rows if row.id not in found)

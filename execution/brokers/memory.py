@@ -110,11 +110,11 @@ class MemoryBroker:
             )
         return found
 
-    def orders(self, *, status: str = "open") -> list[BrokerOrder]:
+    def orders(self, *, status: str = "open", after_ns: int = 0) -> list[BrokerOrder]:
         chosen = self.engine.open_orders if status == "open" else self.engine.orders.values()
         tops: dict[int, VenueOrder] = {}
         for order in chosen:
-            if status != "closed" or not order.is_open:
+            if (status != "closed" or not order.is_open) and order.created_ns > after_ns:
                 top = _top(order)
                 tops[top.number] = top
         return [_seen(tops[number]) for number in sorted(tops, reverse=True)]

@@ -16,7 +16,7 @@ from accounts import services as books
 from execution.brokers.port import BrokerError, TradingDay
 from execution.domain.universe import Listing, Note, excluded, listing, read_notes
 from execution.errors import LeaseLost, StepBlocked
-from execution.hub import orphans
+from execution.hub import namesakes, orphans
 from execution.hub.agreement import Agreement
 from execution.hub.allotment import Allotment
 from execution.hub.coordinator import Coordinator
@@ -57,6 +57,7 @@ class Startup:
         self._take_over = take_over  # the operator said so: the living leader is fenced
         self._asked_upstream = float("-inf")
         self._differed = 0
+        self._knows_namesakes = False  # orders of today that are named as ours and are not
         self._attached_at = hub.mono()
         self.steps: tuple[tuple[str, Callable[[], str | None]], ...] = (
             ("lease", self.take_lease),
@@ -381,6 +382,9 @@ class Startup:
     def reconcile(self) -> str:
         """Compare; what goes on differing locks entries, but keeps nobody from getting out."""
         agreement = self.hub.agreement
+        if not self._knows_namesakes:
+            namesakes.recognize(self.hub.desk)
+            self._knows_namesakes = True
         if agreement.compare():
             return "books and broker agree"
         self._differed = self._differed + 1 if agreement.doubt else 0

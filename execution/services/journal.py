@@ -25,11 +25,13 @@ from execution.domain import bracket
 from execution.domain.limits import Denial
 from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
-from execution.services import lease, moves, venue_state
+from execution.services import external, lease, moves, venue_state
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 
 MESSAGE_MAX = 300
+#: An order that is so much older than our only attempt is not ours; no two clocks differ so much.
+OLDER_NS = 5_000_000_000
 
 
 # --- intents and attempts ------------------------------------------------------------------------
@@ -236,9 +238,35 @@ def settle(
             moves.move(locked, E.LOSE, now_ns, reason=str(exc))
             locked.save()
     else:
-        _adopt(order, attempt, answer, now_ns)
+        _take(order, attempt, answer, now_ns)
     order.refresh_from_db()
     return order
+
+
+def is_anothers(order: Order, seen: BrokerOrder) -> bool:
+    """Has somebody else an order of this name? It was there before we ever sent ours.
+
+    By its age only an entry is told: a clock that is wrong keeps those off, exits it does not.
+    """
+    if external.knows(order.run_id, seen.id):
+        return True
+    since_ns = order.sent_ns or order.created_ns
+    timed = order.purpose == "e" and seen.created_ns > 0
+    return timed and seen.created_ns < since_ns - OLDER_NS
+
+
+def _take(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int) -> None:
+    """Adopt what the venue has under our name, unless it is older than our attempt."""
+    if not is_anothers(order, answer):
+        _adopt(order, attempt, answer, now_ns)
+        return
+    reason = f"the name belongs to an older order that is not ours ({answer.status})"
+    with transaction.atomic():
+        _close_attempt(attempt, "refused", reason, answer)
+        external.note_order(order.run, answer, now_ns=now_ns, locks=True)
+        locked = venue_state.locked(order)
+        moves.move(locked, E.REFUSE, now_ns, reason=reason)
+        locked.save()
 
 
 def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int) -> None:
@@ -306,7 +334,9 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
 
 
 def look_up(order: Order, broker: Broker, *, now_ns: int) -> bool:
-    """Ask the venue for an order of unknown outcome; True when it knows it (then it is adopted).
+    """Ask the venue for an order of unknown outcome; True when it knows the name.
+
+    Then it is adopted, or refused when the name is that of an older order.
 
     Raises:
         BrokerError: the look-up itself failed, which says nothing about the order.
@@ -315,7 +345,7 @@ def look_up(order: Order, broker: Broker, *, now_ns: int) -> bool:
     if found is None:
         return False
     attempt = order.attempts.get(kind="submit", n=1)
-    _adopt(order, attempt, found, now_ns)
+    _take(order, attempt, found, now_ns)
     order.refresh_from_db()
     return True
 

@@ -10,7 +10,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from execution.domain import orders as domain
 from execution.domain.rounds import EntryPlan
 from execution.models import Order, Run, Trade
-from execution.services import moves, runs
+from execution.services import external, moves, runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
@@ -120,11 +120,12 @@ def _born_with(plan: EntryPlan, parameters: dict[str, Any]) -> dict[str, Any]:
 def _free_slot(run: Run) -> tuple[int, int]:
     """Return the lowest slot of the day that is not used up, and the number of the next try.
 
-    One that was given back is used up after all when its entry was filled late.
+    One that was given back is used up after all when its entry was filled late; so is one whose
+    name another run used at the broker.
     """
     of_day = Trade.objects.filter(run=run, account_number=run.account_number, day=day_of(run))
     taken = Q(slot_key__isnull=False) | Q(filled_quantity__gt=0)
-    used = set(of_day.filter(taken).values_list("slot", flat=True))
+    used = set(of_day.filter(taken).values_list("slot", flat=True)) | external.slots_of_others(run)
     slot = next(n for n in range(1, len(used) + 2) if n not in used)
     return slot, of_day.filter(slot=slot).count() + 1
 

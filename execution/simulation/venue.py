@@ -111,9 +111,9 @@ class FaultyBroker(MemoryBroker):
     def positions(self) -> Any:
         return self._meet("GET", "/v2/positions", super().positions)
 
-    def orders(self, *, status: str = "open") -> Any:
+    def orders(self, *, status: str = "open", after_ns: int = 0) -> Any:
         call = super().orders
-        return self._meet("GET", "/v2/orders", lambda: call(status=status))
+        return self._meet("GET", "/v2/orders", lambda: call(status=status, after_ns=after_ns))
 
     def order(self, order_id: str) -> BrokerOrder | None:
         call = super().order
