@@ -28,6 +28,7 @@ from signals.session import day_of
 CENT = Decimal("0.01")
 BACK_NS = 7 * 24 * 3600 * 1_000_000_000  # executions that old are somebody's history, not news
 SHOWN_MAX = 50
+LOOKUPS_MAX = 8  # of orders in one comparison: exits wait for no more
 NO_ANSWER = (str(OrderStatus.SENDING), str(OrderStatus.UNKNOWN))
 
 
@@ -68,22 +69,23 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
     """
     account = Account.objects.get(run_id=run.pk, number=run.account_number)
     positions = {p.symbol: p for p in broker.positions()}
-    cash = broker.account().cash - held_in.cash(account)
+    balance, booked = broker.account().cash, held_in.cash(account)
     ours = {symbol: held.quantity for symbol, held in held_in.positions(account).items()}
     there = {symbol: p.quantity for symbol, p in positions.items()}
     shares = _less(there, ours)
     unbooked = _unbooked(account, broker.fills(after_ns=_since(account, now_ns)))
-    names, own = _orders_of(run, broker, unbooked, now_ns)
+    names, own, owed = _orders_of(run, broker, unbooked, now_ns)
     executions = [one for one in unbooked if one.order_id not in own]
     left = _less(shares, _sums(executions))
-    left_cash = cash + sum((_signed(one) * one.price for one in executions), Decimal(0))
-    if abs(left_cash) < CENT:
+    paid = sum((_signed(one) * one.price for one in executions), Decimal(0))
+    left_cash = balance - (booked - paid)
+    if (booked - paid).quantize(CENT) == balance.quantize(CENT):
         left_cash = Decimal(0)  # the broker tells cents, the books know more
     prices = {one.symbol: one.price for one in executions}
     prices |= {symbol: h.average_price for symbol, h in held_in.positions(account).items()}
     prices |= {symbol: p.average_price for symbol, p in positions.items()}
     return Facts(
-        cash=cash,
+        cash=balance - booked,
         shares=shares,
         executions=executions,
         names=names,
@@ -91,7 +93,9 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
         left_shares=left,
         prices=prices,
         orders=external.locking(run),
-        blocked=_blocked(run, {one.symbol for one in executions} | set(left), left_cash, left, own),
+        blocked=f"{owed} orders are still looked up"
+        if owed
+        else _blocked(run, {one.symbol for one in executions} | set(left), left_cash, left, own),
     )
 
 
@@ -121,14 +125,17 @@ def _adopted_as(execution_id: str) -> str:
 
 def _orders_of(
     run: Run, broker: Broker, fills: Sequence[FillActivity], now_ns: int
-) -> tuple[dict[str, str], set[str]]:
-    """Return the names of the orders behind executions, and the ids of those that are ours."""
+) -> tuple[dict[str, str], set[str], int]:
+    """Return the names of the orders behind executions, the ids of those that are ours, and how
+    many are still to be looked up.
+    """
     ids = {fill.order_id for fill in fills}
     known = BrokerRef.objects.filter(run=run, broker_id__in=ids)
     own = set(known.values_list("broker_id", flat=True))
     rows = ExternalOrder.objects.filter(run=run, broker_id__in=ids)
     names = {str(row.broker_id): row.client_order_id for row in rows}
-    for order_id in sorted(ids - own - names.keys())[:SHOWN_MAX]:
+    unknown = sorted(ids - own - names.keys())
+    for order_id in unknown[:LOOKUPS_MAX]:
         seen = broker.order(order_id)
         if seen is None:
             continue
@@ -137,7 +144,7 @@ def _orders_of(
             continue
         external.note_order(run, seen, now_ns=now_ns, locks=False)
         names[order_id] = seen.client_order_id
-    return names, own
+    return names, own, max(0, len(unknown) - LOOKUPS_MAX)
 
 
 def _blocked(

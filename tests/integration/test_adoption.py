@@ -171,6 +171,23 @@ def test_a_difference_in_a_stock_that_our_trade_holds_waits_for_its_end(bench):
     assert bench.trade().held == 298
 
 
+def test_many_orders_are_looked_up_a_few_at_a_time_and_wait_for_the_last(bench):
+    agreement = an_agreement(bench)
+    for number in range(adoption.LOOKUPS_MAX + 2):
+        order = OrderRequest(
+            client_order_id=f"hand{number}", symbol="SPY", side="buy", type="market",
+            time_in_force="day", quantity=1,
+        )  # fmt: skip
+        bench.venue.engine.submit(order, bench.venue.now_ns)
+    bench.venue.advance(300)
+    bench.venue.updates()  # nobody hears of them
+
+    agreement.compare()
+    assert Difference.objects.get(open_key__isnull=False).body["blocked"].startswith("2 orders")
+    agreement.compare()
+    assert Difference.objects.get(open_key__isnull=False).body["blocked"] == ""
+
+
 def test_a_difference_that_went_away_is_asked_about_no_more(bench):
     agreement = an_agreement(bench)
     bench.venue.engine.account.cash += 1
