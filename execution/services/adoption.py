@@ -261,7 +261,7 @@ def book(row: Difference, facts: Facts, *, epoch: int, now_ns: int) -> bool:
         LeaseLost: another hub may write now.
     """
     with transaction.atomic():
-        lease.fence(epoch)
+        lease.renew(epoch)
         row = Difference.objects.select_for_update().get(pk=row.pk)
         stands = row.open_key is not None and row.acknowledged_at is not None
         if not stands or row.digest != facts.digest or facts.blocked:

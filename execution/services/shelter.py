@@ -59,7 +59,7 @@ def intend(
         LeaseLost: another hub may write now.
     """
     with transaction.atomic():
-        lease.fence(epoch)
+        lease.renew(epoch)
         row, _ = ExternalOrder.objects.get_or_create(
             run=run,
             client_order_id=name,
@@ -86,7 +86,7 @@ def send(row: ExternalOrder, broker: Broker, *, tif: str, epoch: int, now_ns: in
         LeaseLost: another hub may write now; nothing was sent.
     """
     with transaction.atomic():
-        lease.fence(epoch)
+        lease.renew(epoch)
         intent = ExternalOrder.objects.filter(pk=row.pk, status=Status.INTENT)
         claimed = intent.update(status=Status.SENDING, sent_ns=now_ns, fence_epoch=epoch)
     row.refresh_from_db()
