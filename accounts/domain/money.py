@@ -1,6 +1,6 @@
 """Exact money: integer micro-dollars inside, `Decimal` dollars outside, floats never."""
 
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, Overflow
 
 MICROS_PER_DOLLAR = 1_000_000
 MICRO_DIGITS = 6
@@ -8,6 +8,7 @@ MAX_MICROS = 2**63 - 1  # what a BIGINT column holds
 
 # Own context: the caller's precision or rounding must not be able to change an amount.
 _EXACT = Context(prec=40, traps=[Inexact, InvalidOperation, Overflow])
+_NEAREST = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 
 
 class InexactMoney(ValueError):
@@ -32,6 +33,23 @@ def to_micros(amount: Decimal | int) -> int:
     except (Inexact, InvalidOperation, Overflow):
         raise InexactMoney(f"{amount} is not a whole number of micro-dollars") from None
     return _in_range(micros, amount)
+
+
+def nearest(amount: Decimal) -> Decimal:
+    """Return an amount to the nearest micro-dollar, halves to the even one.
+
+    What it leaves out is at most half a micro-dollar: the caller says so where it books it.
+
+    Raises:
+        InexactMoney: it is not finite, or out of range.
+    """
+    if not amount.is_finite():
+        raise InexactMoney(f"{amount} is not an amount")
+    try:
+        micros = amount.scaleb(MICRO_DIGITS, _NEAREST).to_integral_value(context=_NEAREST)
+    except (InvalidOperation, Overflow):
+        raise InexactMoney(f"{amount} is beyond what the books can hold") from None
+    return from_micros(_in_range(micros, amount))
 
 
 def from_micros(micros: int) -> Decimal:
