@@ -46,10 +46,13 @@ def check(account: Account) -> list[str]:
     return [violation for part in parts for violation in part(account)]
 
 
-def differences(account: Account, *, cash: Decimal, positions: Mapping[str, int]) -> list[str]:
+def differences(
+    account: Account, *, cash: Decimal, positions: Mapping[str, int | Decimal]
+) -> list[str]:
     """Return where the books and the broker differ, to the cent and the share.
 
-    Args: cash: the broker's balance, USD; positions: its signed shares by symbol.
+    Args: cash: the broker's balance, USD; positions: its signed shares by symbol; the
+        books have whole ones only, so a fraction always differs.
     """
     found = []
     booked = selectors.cash(account)

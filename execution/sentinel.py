@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from execution import kill_file, way_out
-from execution.brokers.port import Broker, BrokerError, BrokerOrder
+from execution.brokers.port import Broker, BrokerError, BrokerOrder, Shares
 
 SECOND = 1_000_000_000
 FLAT_WITHIN_S = 20.0
@@ -64,23 +64,25 @@ def must_act(look: Look, watch: Watch) -> str:
 
 
 def naked(broker: Broker) -> list[str]:
-    """Return the symbols of shares held that no stop at the venue covers.
+    """Return the symbols of whole shares held that no stop at the venue covers.
+
+    A fraction of a share cannot have one like ours, and is not ours.
 
     Raises:
         BrokerError: the venue does not say.
     """
-    covered: dict[str, int] = {}
+    covered: dict[str, Shares] = {}
     for order in broker.orders(status="open"):
         for one in (order, *order.legs):
             if one.side == "sell" and one.stop_price is not None and one.status not in ENDED:
                 covered[one.symbol] = covered.get(one.symbol, 0) + _leaves(one)
-    held = {p.symbol: p.quantity for p in broker.positions() if p.quantity}
+    held = {p.symbol: int(p.quantity) for p in broker.positions() if int(p.quantity)}
     return sorted(
         symbol for symbol, shares in held.items() if shares < 0 or covered.get(symbol, 0) < shares
     )
 
 
-def _leaves(order: BrokerOrder) -> int:
+def _leaves(order: BrokerOrder) -> Shares:
     return order.quantity - order.filled_quantity
 
 

@@ -10,8 +10,8 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import requests
 from alpaca.common.exceptions import APIError, RetryException
@@ -43,9 +43,11 @@ from execution.brokers.port import (
     NameTaken,
     OutcomeUnknown,
     Refused,
+    Shares,
     TradingDay,
 )
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
@@ -83,21 +85,20 @@ class AlpacaBroker:
         self.calls_reset_at: int | None = None
 
     def account(self) -> AccountSnapshot:
-        return wire.account(self._call(self._client.get_account))
+        return self._read(wire.account, self._call(self._client.get_account))
 
     def clock(self) -> MarketClock:
-        return wire.clock(self._call(self._client.get_clock))
+        return self._read(wire.clock, self._call(self._client.get_clock))
 
     def calendar(self, start: date, end: date) -> list[TradingDay]:
         asked = GetCalendarRequest(start=start, end=end)
-        return [wire.trading_day(row) for row in self._rows(self._client.get_calendar, asked)]
+        return self._rows(wire.trading_day, self._client.get_calendar, asked)
 
     def assets(self) -> list[BrokerAsset]:
-        asked = GetAssetsRequest()
-        return [wire.asset(row) for row in self._rows(self._client.get_all_assets, asked)]
+        return self._rows(wire.asset, self._client.get_all_assets, GetAssetsRequest())
 
     def positions(self) -> list[BrokerPosition]:
-        return [wire.position(row) for row in self._rows(self._client.get_all_positions)]
+        return self._rows(wire.position, self._client.get_all_positions)
 
     def orders(self, *, status: str = "open", after_ns: int = 0) -> list[BrokerOrder]:
         found: dict[str, BrokerOrder] = {}
@@ -111,7 +112,7 @@ class AlpacaBroker:
                 until=until,
                 after=after,
             )
-            rows = [wire.order(row) for row in self._rows(self._client.get_orders, asked)]
+            rows = self._rows(wire.order, self._client.get_orders, asked)
             found.update((row.id, row) for row in rows if row.id not in found)
             if len(rows) < ORDERS_PER_PAGE:
                 break
@@ -291,17 +292,19 @@ class AlpacaBroker:
                 return None
             raise
 
-    def _rows(self, call: Callable[..., Any], *args: Any) -> list[Any]:
+    def _rows(self, reader: Callable[[Any], T], call: Callable[..., Any], *args: Any) -> list[T]:
+        """Make a call whose answer is a list, and read every row of it."""
         rows = self._call(call, *args)
         if not isinstance(rows, list):
             raise OutcomeUnknown(f"expected a list, got {type(rows).__name__}")
-        return rows
+        return [self._read(reader, row) for row in rows]
 
-    def _read(self, reader: Callable[[Any], Any], body: Any) -> Any:
+    def _read(self, reader: Callable[[Any], T], body: Any) -> T:
+        """Every answer comes through here: one of another shape says nothing, it is no crash."""
         try:
             return reader(body)
-        except (KeyError, TypeError, ValueError, InvalidOperation) as exc:
-            raise OutcomeUnknown(f"an answer we cannot read: {exc!r}") from exc
+        except wire.UNREADABLE as exc:
+            raise OutcomeUnknown(f"an answer we cannot read: {exc!r}"[:200]) from exc
 
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Make one call and sort what may come out into the port's three outcomes."""
@@ -358,7 +361,7 @@ def _classified(exc: APIError) -> Refused | OutcomeUnknown:
     return OutcomeUnknown(f"HTTP {status}: {str(exc)[:200]}")
 
 
-def _facts(order: BrokerOrder) -> tuple[str, OrderSide, int]:
+def _facts(order: BrokerOrder) -> tuple[str, OrderSide, Shares]:
     return order.symbol, OrderSide(order.side.value), order.quantity
 
 

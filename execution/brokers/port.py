@@ -1,15 +1,26 @@
 """What execution needs from a broker, as a Protocol; another platform is one more file here.
 
-Money and prices are `Decimal`, quantities whole shares, times UTC epoch ns. Three outcomes only:
+Money and prices are `Decimal`, quantities `Shares`, times UTC epoch ns. Three outcomes only:
 a call returns (confirmed), raises `Refused` (the broker or the absence of a connection said no:
 nothing was placed) or raises `OutcomeUnknown` (look it up; never send again blindly).
+
+We trade whole shares. People may own fractions in the same account: those are carried exactly, so
+that they are seen and compared, and are nothing of ours: none is sent, adopted or booked.
 """
 
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
+
+#: Whole shares are an int; a Decimal has a fraction of a share, and is not ours.
+Shares = int | Decimal
+
+
+def is_whole(shares: Shares | None) -> TypeGuard[int]:
+    """Is this a number of whole shares?"""
+    return isinstance(shares, int)
 
 
 class BrokerError(Exception):
@@ -58,8 +69,8 @@ class AccountSnapshot:
 @dataclass(frozen=True, kw_only=True)
 class BrokerPosition:
     symbol: str
-    quantity: int  # signed
-    available: int
+    quantity: Shares  # signed
+    available: Shares
     average_price: Decimal
     market_value: Decimal
     current_price: Decimal | None = None
@@ -74,8 +85,8 @@ class BrokerOrder:
     type: str
     order_class: str  # "" | "bracket" | "oco" | "oto"
     status: str  # the venue's word
-    quantity: int
-    filled_quantity: int
+    quantity: Shares
+    filled_quantity: Shares
     average_price: Decimal | None
     limit_price: Decimal | None
     stop_price: Decimal | None
@@ -97,8 +108,8 @@ class TradeUpdate:
     ts_ns: int
     execution_id: str | None = None
     price: Decimal | None = None
-    quantity: int | None = None
-    position_quantity: int | None = None
+    quantity: Shares | None = None
+    position_quantity: Shares | None = None
     previous_id: str | None = None  # the execution that a bust or a correction takes back
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -109,7 +120,7 @@ class FillActivity:
     order_id: str
     symbol: str
     side: Side
-    quantity: int
+    quantity: Shares
     price: Decimal
     ts_ns: int
     kind: str = "fill"  # fill, bust (never happened), correct (replaces `previous_id`)

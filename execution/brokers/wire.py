@@ -15,6 +15,7 @@ from execution.brokers.port import (
     CashActivity,
     FillActivity,
     MarketClock,
+    Shares,
     Side,
     TradeUpdate,
     TradingDay,
@@ -22,6 +23,9 @@ from execution.brokers.port import (
 from signals.session import new_york_ns
 
 Json = Mapping[str, Any]
+#: What reading an answer of another shape may raise: a key, a type, a number or a time is not ours.
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+AMOUNT_MAX = 10**12  # beyond it is no money, price or number of shares
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)")
 
 
@@ -60,18 +64,21 @@ def error_body(text: str) -> tuple[int | None, str]:
 
 
 def _money(value: Any) -> Decimal:
-    return Decimal(str(value))
+    amount = Decimal(str(value))
+    if not amount.is_finite() or abs(amount) > AMOUNT_MAX:
+        raise ValueError(f"not an amount: {str(value)[:40]!r}")
+    return amount
 
 
 def _maybe(value: Any) -> Decimal | None:
-    return None if value in (None, "") else Decimal(str(value))
+    return None if value in (None, "") else _money(value)
 
 
-def _shares(value: Any) -> int:
-    amount = Decimal(str(value or 0))
-    if amount != amount.to_integral_value():
-        raise ValueError(f"a fraction of a share: {value!r}")
-    return int(amount)
+def _shares(value: Any) -> Shares:
+    """Return shares as the port has them: an int, or a Decimal with a fraction of one."""
+    amount = _money(value or 0)
+    whole = int(amount)
+    return whole if whole == amount else amount
 
 
 def account(row: Json) -> AccountSnapshot:

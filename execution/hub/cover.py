@@ -28,7 +28,7 @@ def buy_back(desk: Desk, trade: Trade) -> None:
     if desk.live_orders(trade, COVER) or _too_soon(desk, trade):
         return
     position = desk.position(trade.symbol)
-    shares = min(-trade.held, -position.quantity if position else 0)
+    shares = int(min(-trade.held, -position.quantity if position else 0))
     if shares <= 0:
         desk.fills_missing = True  # the venue is not short: we have not heard of everything
         return

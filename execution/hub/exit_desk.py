@@ -114,7 +114,7 @@ class ExitDesk:
         if trade.state in (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL):
             try:
                 held = desk.position(trade.symbol)
-                quantity = held.quantity if held is not None else 0
+                quantity = int(held.quantity) if held is not None else 0
             except BrokerError:
                 quantity = None
         mark = self.marks.get(trade.symbol)

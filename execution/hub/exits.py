@@ -116,7 +116,7 @@ def _sell(desk: Desk, trade: Trade) -> Trade:
     if desk.live_orders(trade, "x", "f"):  # a crash came between: its fate first, then another
         return _step(desk, trade, "selling", STEP_NS)
     held = desk.position(trade.symbol)
-    shares = min(trade.held, held.available if held else 0)
+    shares = int(min(trade.held, held.available if held else 0))  # never a fraction
     if shares <= 0:
         desk.fills_missing = True  # the venue is flat, we are not: fetch what we missed
         desk.unsettled.add(trade.pk)

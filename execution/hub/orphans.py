@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from execution.brokers.port import BrokerOrder, BrokerPosition
+from execution.brokers.port import BrokerOrder, BrokerPosition, Shares
 from execution.domain.bracket import legs
 from execution.domain.prices import floor_tick
 from execution.hub.desk import Desk, legs_of, shown
@@ -57,7 +57,8 @@ def _shelter(
     working: Sequence[BrokerOrder],
     parameters: Mapping[str, Any],
 ) -> None:
-    shares = min(position.quantity - _with_a_stop(position.symbol, working), position.available)
+    naked = position.quantity - _with_a_stop(position.symbol, working)
+    shares = int(min(naked, position.available))  # no group of orders takes a fraction
     if shares <= 0 or parameters["alpaca_trading_mode"] not in MODES:
         return
     around = floor_tick(position.current_price or position.average_price)
@@ -86,16 +87,19 @@ def _next_name(desk: Desk, name: str) -> str | None:
     return None  # another run's
 
 
-def _with_a_stop(symbol: str, working: Sequence[BrokerOrder]) -> int:
+def _with_a_stop(symbol: str, working: Sequence[BrokerOrder]) -> Shares:
     """Return how many shares live stops would sell."""
     sells = {leg.id: leg for order in working for leg in (order, *legs_of(order))}
     return sum(
-        leg.quantity - leg.filled_quantity
-        for leg in sells.values()
-        if leg.symbol == symbol
-        and leg.side == "sell"
-        and leg.stop_price is not None
-        and leg.status not in DEAD_LEGS
+        (
+            leg.quantity - leg.filled_quantity
+            for leg in sells.values()
+            if leg.symbol == symbol
+            and leg.side == "sell"
+            and leg.stop_price is not None
+            and leg.status not in DEAD_LEGS
+        ),
+        start=0,
     )
 
 

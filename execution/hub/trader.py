@@ -286,7 +286,8 @@ class Trader:
                 return
         position = self.desk.position(trade.symbol)
         outside = external.shares(self.desk.run).get(trade.symbol, 0)
-        if position is not None and position.quantity != outside:
+        # A fraction that is left is not ours either.
+        if position is not None and int(position.quantity) != outside:
             self.desk.fills_missing = True
             self.desk.unsettled.add(trade.pk)
             return

@@ -104,7 +104,7 @@ class UpdatesStream:
         """Hand one event on; one we cannot read is a reason to reconcile, not to die."""
         try:
             update = wire.trade_update(message["data"])
-        except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+        except wire.UNREADABLE as exc:
             logger.warning("unreadable trade update", extra={"error": repr(exc)})
             self._post("bad_update", repr(exc))
             return

@@ -7,7 +7,7 @@ are said, and the comparison with the broker locks entries until people have loo
 
 from accounts import services as books
 from accounts.models import Account
-from execution.brokers.port import Broker, CashActivity
+from execution.brokers.port import Broker, CashActivity, is_whole
 from execution.models import Activity, Run
 from execution.services import activity, splits
 from signals.session import day_of
@@ -32,7 +32,7 @@ def take_in(run: Run, broker: Broker, *, now_ns: int) -> int:
     groups = splits.unbooked(run, told)
     left = groups
     if groups:
-        there = {position.symbol: position.quantity for position in broker.positions()}
+        there = {p.symbol: p.quantity for p in broker.positions() if is_whole(p.quantity)}
         left = splits.take_in(run, groups, there, now_ns=now_ns)
     others = [one for one in told if not one.amount and not splits.is_split(one)]
     for one in [*others, *(one for group in left for one in group)]:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from accounts import services as books
+from accounts.domain.money import nearest
 from accounts.models import Account
 from execution.brokers import wire
 from execution.models import BrokerEvent, Run
@@ -96,4 +97,4 @@ def _facts(event: BrokerEvent) -> tuple[Decimal, int, str, int]:
     side = str(order["side"]) if isinstance(order, dict) else str(raw["side"])
     stamp = raw.get("timestamp")
     ts_ns = wire.ns(stamp) if stamp else event.ts_ns
-    return Decimal(str(raw["price"])), int(Decimal(str(raw["qty"]))), side, ts_ns
+    return nearest(Decimal(str(raw["price"]))), int(Decimal(str(raw["qty"]))), side, ts_ns

@@ -6,16 +6,17 @@ Stored raw in the transaction of their effect; order, trade and books move toget
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from django.db import transaction
 
 from accounts import services as books
+from accounts.domain.money import nearest
 from accounts.models import Account
-from execution.brokers.port import BrokerOrder, FillActivity, TradeUpdate
+from execution.brokers.port import BrokerOrder, FillActivity, Shares, TradeUpdate, is_whole
 from execution.failpoints import reach
 from execution.models import BrokerEvent, BrokerRef, Order, Run, Trade
-from execution.services import external, moves
+from execution.services import activity, external, moves
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
@@ -24,6 +25,8 @@ from signals.session import day_of
 
 LEGS = ("tp", "sl", "o")
 EXTERNAL = "ext"  # made by somebody else in a symbol that we hold
+ODD = "odd:"  # how the keys of executions begin that the books cannot hold
+VALUE_MAX = 10**12  # USD; more is no execution
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,9 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
     """Store one trade update raw and apply it, in one transaction; the second copy is a no-op."""
     whole = bool(update.execution_id and update.quantity and update.price)
     is_fill = update.event in ("fill", "partial_fill") and whole  # else the account's activities
-    key = (
-        f"fill:{update.execution_id}"
-        if is_fill
-        else f"{update.order.id}:{update.event}:{update.ts_ns}"
-    )
+    key = f"{update.order.id}:{update.event}:{update.ts_ns}"
+    if is_fill:
+        key = _key_of(str(update.execution_id), update.quantity, update.price)
     if update.previous_id:
         return _apply_taken_back(run, update, source)
     with transaction.atomic():
@@ -63,7 +64,7 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
         order = locked(order)
         _resize(order, update.order)
         if is_fill:
-            _book(
+            _take_in(
                 order,
                 execution_id=str(update.execution_id),
                 quantity=update.quantity or 0,
@@ -113,7 +114,7 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
             return Applied(order, taken)
         new = _first_time(
             run,
-            f"fill:{fill.execution_id}",
+            _key_of(fill.execution_id, fill.quantity, fill.price),
             order,
             source=source,
             event="fill",
@@ -123,7 +124,7 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
         if order is None or not new:
             return Applied(order, new)
         order = locked(order)
-        _book(
+        _take_in(
             order,
             execution_id=fill.execution_id,
             quantity=fill.quantity,
@@ -144,7 +145,20 @@ def unheard(run: Run, fills: Sequence[FillActivity]) -> list[FillActivity]:
 
 def _keys_of(fill: FillActivity) -> list[str]:
     taken_back = [f"bust:{fill.previous_id}"] if fill.previous_id else []
-    return taken_back if fill.kind == "bust" else [*taken_back, f"fill:{fill.execution_id}"]
+    own = _key_of(fill.execution_id, fill.quantity, fill.price)
+    return taken_back if fill.kind == "bust" else [*taken_back, own]
+
+
+def _key_of(execution_id: str, quantity: Shares | None, price: Decimal | None) -> str:
+    """Return the key of an execution; one that the books cannot hold is not of theirs."""
+    return f"fill:{execution_id}" if _bookable(quantity, price) else f"{ODD}{execution_id}"
+
+
+def _bookable(quantity: Shares | None, price: Decimal | None) -> TypeGuard[int]:
+    """Are these whole shares at a price?"""
+    if not is_whole(quantity) or quantity <= 0 or price is None:
+        return False
+    return 0 < quantity * nearest(price) <= VALUE_MAX
 
 
 def _take_back(
@@ -240,10 +254,12 @@ def find(run_id: str, seen: BrokerOrder) -> Order | None:
 def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     """Take in an order that somebody else made in a symbol we hold: its fills are our shares.
 
-    One that a person has acknowledged as none of ours stays outside.
+    One that a person has acknowledged as none of ours stays outside. Of an order with a fraction, as
+    the venue's close-all makes one of our shares and somebody's fraction together, the whole shares
+    count; one of less than a share is no business of ours.
     """
     trade = holder(run, seen)
-    if trade is None or external.is_settled(run.pk, seen.id):
+    if trade is None or seen.quantity < 1 or external.is_settled(run.pk, seen.id):
         return None
     order = Order.objects.create(
         run=run,
@@ -254,9 +270,9 @@ def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
         symbol=seen.symbol,
         side=seen.side.value,
         type=seen.type,
-        quantity=seen.quantity,
-        limit=seen.limit_price,
-        stop=seen.stop_price,
+        quantity=int(seen.quantity),
+        limit=None if seen.limit_price is None else nearest(seen.limit_price),
+        stop=None if seen.stop_price is None else nearest(seen.stop_price),
         time_in_force=seen.time_in_force,
         status=Status.WORKING,
         reason="not ours: adopted because we hold the symbol",
@@ -337,7 +353,7 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
     if order.broker_id is None:
         order.broker_id = seen.id
     event = moves.event_of(seen.status)
-    missing = seen.filled_quantity > order.filled_quantity
+    missing = int(seen.filled_quantity) > order.filled_quantity
     if _resize(order, seen) and event == E.FILL and not missing:
         moves.move(order, E.FILL, now_ns)  # all that was left of it had been booked as a part
     if event == E.FILL and not missing and _taken_back_unheard(order, seen):
@@ -367,10 +383,44 @@ def _resize(order: Order, seen: BrokerOrder) -> bool:
     A replacement that begins to count its fills anew says nothing of the whole.
     """
     same_count = seen.filled_quantity >= order.filled_quantity
-    if order.purpose not in LEGS or not same_count or not 0 < seen.quantity < order.quantity:
+    size = seen.quantity
+    if order.purpose not in LEGS or not same_count or not is_whole(size):
         return False
-    order.quantity = seen.quantity
+    if not 0 < size < order.quantity:
+        return False
+    order.quantity = size
     return True
+
+
+def _take_in(
+    order: Order, *, execution_id: str, quantity: Shares, price: Decimal, ts_ns: int
+) -> None:
+    """Book an execution of whole shares; one with a fraction, or no price, is said and set aside.
+
+    We order whole shares, so nobody knows what a fraction of ours is: entries are locked until
+    people have looked, and the comparison with the broker shows what is missing. The fraction of a
+    stranger's order is only said: it is the stranger's.
+
+    The books are exact to the micro-dollar. A finer price is booked at the nearest one, which is
+    wrong by half a micro-dollar a share at most, and said with what it leaves out.
+    """
+    if not _bookable(quantity, price):
+        text = f"{order.symbol}: {order.side} {quantity} at {price} cannot be booked"
+        _say(order, text, "alarm", ts_ns, execution_id)
+        if order.purpose != EXTERNAL:
+            order.quarantined, order.reason = True, f"execution {execution_id} cannot be booked"
+        return
+    exact = nearest(price)
+    if exact != price:
+        rest = quantity * (price - exact)
+        text = f"{order.symbol}: a price of {price} is booked as {exact}; it leaves out {rest} USD"
+        _say(order, text, "warning", ts_ns, execution_id)
+    _book(order, execution_id=execution_id, quantity=quantity, price=exact, ts_ns=ts_ns)
+
+
+def _say(order: Order, text: str, level: str, ts_ns: int, execution_id: str) -> None:
+    facts = {"symbol": order.symbol, "trade": order.trade_id, "execution": execution_id}
+    activity.note(order.run_id, "order", text, level=level, market_ns=ts_ns, **facts)
 
 
 def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_ns: int) -> None:
@@ -429,7 +479,7 @@ def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:
                 "symbol": leg.symbol or order.symbol,
                 "side": leg.side.value,
                 "type": leg.type,
-                "quantity": leg.quantity or order.quantity,
+                "quantity": int(leg.quantity) or order.quantity,
                 "limit": leg.limit_price,
                 "stop": leg.stop_price,
                 "time_in_force": leg.time_in_force,

@@ -4,6 +4,7 @@ The official SDK's HTTP session is given a transport that calls the venue's API 
 are asked for by name, happen once, and are remembered.
 """
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from io import BytesIO
@@ -47,6 +48,7 @@ class InMemoryVenue:
         self.api = TradingApi(self.engine, lambda: self.now_ns)
         self.requests: list[tuple[str, str]] = []
         self._faults: list[tuple[str, str, str]] = []
+        self._changes: dict[str, Callable[[Any], Any]] = {}
 
     def broker(self) -> AlpacaBroker:
         broker = AlpacaBroker(key="k", secret="s", url=URL)
@@ -75,9 +77,14 @@ class InMemoryVenue:
         """
         self._faults.append((method, path, how))
 
+    def alter(self, path: str, change: Callable[[Any], Any]) -> None:
+        """Let each good answer to a GET of this path be what `change` makes of its body."""
+        self._changes[path] = change
+
     def heal(self) -> None:
         """Let nothing more go wrong that was asked for."""
         self._faults.clear()
+        self._changes.clear()
 
     def posts(self) -> int:
         return sum(one == ("POST", "/v2/orders") for one in self.requests)
@@ -114,6 +121,8 @@ class InMemoryVenue:
             raise requests.exceptions.ReadTimeout("no answer")
         if fault == "http_504_after":
             return 504, b"<html>gateway timeout</html>"
+        if method == "GET" and answer.status == 200 and path in self._changes:
+            return 200, json.dumps(self._changes[path](json.loads(answer.body))).encode()
         return answer.status, answer.body
 
 
