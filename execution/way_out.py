@@ -1,7 +1,8 @@
 """Straight to the broker: cancel everything, close everything, and see that it is so.
 
 Needs keys and a network, nothing else: no database, no Redis, no hub, no strategy. The sentinel and
-the kill switch use it.
+the kill switch use it. Asking does not depend on looking: whatever a look comes to, even an error
+that nobody thought of, the next step is to ask.
 """
 
 import json
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from django.conf import settings
 from execution.brokers.alpaca import AlpacaBroker
 from execution.brokers.port import Broker, BrokerError
 
+T = TypeVar("T")
 #: Where `up` says how its own paper venue is reached, so that a terminal beside it can get out.
 VENUE = "venue.json"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -82,18 +85,21 @@ def leave(
 ) -> Outcome:
     """Get flat: ask the venue to cancel and close all, look, ask again; never raises for a broker.
 
-    Args: within_s: give up after this; patience_s: so long somebody else may be at it already.
+    Args: within_s: give up after this; patience_s: so long somebody else may be at it already, as
+        far as one can see: a look without an answer ends the patience.
     """
     started, outcome, ask_at = mono(), Outcome(False, 0.0), patience_s
     while True:
         passed = mono() - started
-        if passed >= ask_at and not outcome.flat:
+        if passed >= ask_at:
             ask_at = passed + CLOSE_AGAIN_S
             outcome.asked += _ask(broker)
         left = what_is_left(broker)
         outcome.seconds = mono() - started
         if left is not None:
             outcome.left, outcome.flat = left, not left
+        elif passed < patience_s:
+            patience_s = ask_at = 0.0
         if outcome.flat or outcome.seconds >= within_s:
             return outcome
         sleep(min(AGAIN_S, max(0.05, 0.1 * outcome.seconds)))
@@ -101,17 +107,36 @@ def leave(
 
 def what_is_left(broker: Broker) -> list[str] | None:
     """Return positions and open orders in words; None when the venue does not say."""
+    return answer_of(lambda: positions_and_orders(broker))
+
+
+def positions_and_orders(broker: Broker) -> list[str]:
+    """Return in words what is held, fractions too, and ordered.
+
+    Raises:
+        BrokerError: the venue does not say.
+    """
+    held = [f"{p.quantity} {p.symbol}" for p in broker.positions() if p.quantity]
+    return held + [f"order {o.client_order_id}" for o in broker.orders(status="open")]
+
+
+def answer_of(ask: Callable[[], T], say: Callable[[str], object] = lambda text: None) -> T | None:
+    """Ask the broker something; None for an error of any kind, so that the way out goes on.
+
+    Args: say: is told of the error.
+    """
     try:
-        held = [f"{p.quantity} {p.symbol}" for p in broker.positions() if p.quantity]
-        orders = [f"order {o.client_order_id}" for o in broker.orders(status="open")]
-    except BrokerError:
-        return None
-    return held + orders
+        return ask()
+    except BrokerError as exc:
+        say(str(exc))
+    except Exception as exc:  # noqa: BLE001 - the last resort: a fault of ours must not stop it
+        say(repr(exc))
+    return None
 
 
 def _ask(broker: Broker) -> bool:
-    try:
+    def close() -> bool:
         broker.close_all()
-    except BrokerError:
-        return False
-    return True
+        return True
+
+    return bool(answer_of(close))

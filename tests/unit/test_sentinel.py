@@ -11,6 +11,8 @@ from tests.fakes.venue_broker import InMemoryVenue
 
 CLOSE = market.SESSION.close_ns
 MINUTE = 60 * SECOND
+MS = SECOND // 1000
+LEAVE = way_out.leave
 
 
 def a_look(minutes: float, *, age: float | None = None, **changes: object) -> Look:
@@ -33,6 +35,11 @@ def a_look(minutes: float, *, age: float | None = None, **changes: object) -> Lo
         (a_look(3.0, age=16.0), True),
         (a_look(2.0, age=1.0), True),  # whatever it says
         (a_look(2.0, left=()), False),
+        (a_look(2.0, left=None), True),  # nobody can see what is held
+        (a_look(3.0, left=None, age=1.0), False),
+        (a_look(3.0, left=None), True),
+        (a_look(200, left=None), False),
+        (a_look(1.0, left=None, is_open=False), False),
         (a_look(1.0, is_open=False), False),
         (a_look(200, naked_s=9.9), False),
         (a_look(200, naked_s=10.0), True),
@@ -200,6 +207,64 @@ def test_a_silent_broker_is_said_once_and_nothing_is_assumed(monkeypatch, home) 
     assert host.held() == 100
 
 
+@pytest.mark.parametrize("path", ["/v2/positions", "/v2/orders", "/v2/clock"])
+def test_an_answer_it_cannot_read_does_not_keep_it_from_closing(monkeypatch, home, path) -> None:
+    host = Host(monkeypatch, minutes=4)
+    assert not host.sentinel.step()
+    host.venue.alter(path, lambda _: [{"no": "key of ours"}])
+    assert not host.sentinel.step()
+    assert not host.sentinel.step()
+    assert [line[:27] for line in host.said[1:]] == ["the broker does not answer:"]
+    host.venue.advance(60_000)
+
+    assert host.sentinel.step()
+
+    host.venue.heal()
+    assert host.held() == 0
+
+
+def test_an_error_that_nobody_thought_of_does_not_end_it(monkeypatch, home) -> None:
+    host = Host(monkeypatch, minutes=4)
+    assert not host.sentinel.step()
+    monkeypatch.setattr(host.broker, "positions", lambda: 1 / 0)
+    host.venue.advance(60_000)
+
+    assert host.sentinel.step()
+
+    monkeypatch.undo()
+    assert host.held() == 0
+
+
+def test_naked_shares_stay_naked_while_nobody_says_otherwise(monkeypatch, home) -> None:
+    host = Host(monkeypatch, minutes=200)
+    host.lose_the_exits()
+    assert not host.sentinel.step()
+    host.venue.alter("/v2/orders", lambda _: {})
+    host.venue.advance(10_000)
+
+    assert host.sentinel.step()
+
+    host.venue.heal()
+    assert host.held() == 0
+
+
+def test_the_times_of_the_last_clock_go_on_and_end_at_its_close(monkeypatch, home) -> None:
+    host = Host(monkeypatch, minutes=1)
+    host.age = 0.5
+    host.sentinel.look()
+    host.venue.alter("/v2/clock", lambda _: {})
+
+    host.venue.advance(30_000)
+    late = host.sentinel.look()
+    host.venue.advance(30_000)
+    closed = host.sentinel.look()
+
+    assert late is not None
+    assert closed is not None
+    assert (late.is_open, late.close_ns - late.now_ns) == (True, 30 * SECOND - 200 * MS)
+    assert not closed.is_open
+
+
 def test_the_kill_file_of_its_host_is_its_button(monkeypatch, home) -> None:
     host = Host(monkeypatch, minutes=120)
     kill_file.write(level="flatten", reason="a test", actor="test", at="now")
@@ -228,3 +293,32 @@ def test_a_damaged_kill_file_says_pause(home, text: str) -> None:
 )
 def test_the_stronger_level_counts(one: str, other: str, counts: str) -> None:
     assert kill_file.stronger(one, other) == kill_file.stronger(other, one) == counts
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 4.0])
+@pytest.mark.parametrize("path", ["/v2/positions", "/v2/orders"])
+def test_a_look_without_an_answer_does_not_keep_the_way_out_from_asking(
+    monkeypatch, home, path: str, patience_s: float
+) -> None:
+    host = Host(monkeypatch, minutes=120)
+    host.venue.alter(path, lambda _: [{"no": "key of ours"}])
+    before = host.venue.now_ns
+
+    outcome = LEAVE(
+        host.broker, within_s=20, patience_s=patience_s, mono=host.mono, sleep=host.sleep
+    )
+
+    first = host.venue.requests.index(("DELETE", "/v2/positions"))
+    assert (outcome.flat, outcome.asked >= 1) == (False, True)
+    assert len([one for one in host.venue.requests[:first] if one[0] == "GET"]) <= 2
+    assert host.venue.now_ns - before >= 20 * SECOND
+    host.venue.heal()
+    assert host.held() == 0
+
+
+def test_while_somebody_is_seen_to_be_at_it_the_way_out_waits(monkeypatch, home) -> None:
+    host = Host(monkeypatch, minutes=120)
+
+    outcome = LEAVE(host.broker, within_s=3, patience_s=4.0, mono=host.mono, sleep=host.sleep)
+
+    assert (outcome.asked, host.held()) == (0, 100)
