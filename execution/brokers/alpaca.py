@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -54,6 +54,7 @@ CONNECT_TIMEOUT_S = 2.0
 TOTAL_TIMEOUT_S = 4.0
 LISTING_TIMEOUT_S = 15.0  # every asset there is: megabytes, once a day, and nobody waits for it
 ORDERS_PER_PAGE = 500
+ACTIVITIES_PER_PAGE = 100
 PAGES_MAX = 20
 DUPLICATE_CLIENT_ID = 40010001
 #: A body with one of these says the venue itself refused; every other answer leaves doubt.
@@ -232,33 +233,42 @@ class AlpacaBroker:
 
     def fills(self, *, after_ns: int) -> list[FillActivity]:
         """Return the account's executions after a time, oldest first."""
-        found: list[FillActivity] = []
-        asked: dict[str, Any] = {"direction": "asc", "page_size": 100}
-        if after_ns > 0:
-            asked["after"] = wire.rfc3339(after_ns)
-        for _ in range(PAGES_MAX * 5):
-            rows = self._call(self._client.get, "/account/activities/FILL", asked) or []
-            found.extend(self._read(wire.fill, row) for row in rows)
-            if len(rows) < 100:
-                break
-            asked["page_token"] = rows[-1]["id"]
-        return found
+        after = wire.rfc3339(after_ns) if after_ns > 0 else ""
+        return self._activities(wire.fill, "/FILL", after, pages=5 * PAGES_MAX)
 
-    def cash_activities(self, *, after_ns: int) -> list[CashActivity]:
-        """Return the account's other activities after a time, oldest first."""
-        found: list[CashActivity] = []
-        asked: dict[str, Any] = {
-            "direction": "asc", "page_size": 100, "category": "non_trade_activity",
-            "after": wire.rfc3339(after_ns),
-        }  # fmt: skip
-        for _ in range(PAGES_MAX):
-            rows = self._call(self._client.get, "/account/activities", asked) or []
-            others = [row for row in rows if row.get("activity_type") != "FILL"]
-            found.extend(self._read(wire.cash_activity, row) for row in others)
-            if len(rows) < 100:
+    def cash_activities(self, *, since: date) -> list[CashActivity]:
+        """Return the account's other activities of a New York day and later, oldest first.
+
+        Asked from a day before: of some the broker knows a date only, and which moment that is for
+        `after` is said nowhere.
+        """
+        after = wire.rfc3339(wire.begin_ns(since - timedelta(days=1)))
+        told = self._activities(_no_fill, "", after, category="non_trade_activity")
+        found = {one.activity_id: one for one in told if one is not None and one.day >= since}
+        return list(found.values())
+
+    def _activities(
+        self,
+        reader: Callable[[Any], T],
+        kind: str,
+        after: str,
+        *,
+        pages: int = PAGES_MAX,
+        **more: str,
+    ) -> list[T]:
+        """Read activities page by page; the token of the next page is the last row's id."""
+        found: list[T] = []
+        asked: dict[str, Any] = {"direction": "asc", "page_size": ACTIVITIES_PER_PAGE, **more}
+        if after:
+            asked["after"] = after
+        for _ in range(pages):
+            path = f"/account/activities{kind}"
+            rows = self._rows(lambda row: (row["id"], reader(row)), self._client.get, path, asked)
+            found += [one for _, one in rows]
+            if len(rows) < ACTIVITIES_PER_PAGE:
                 break
-            asked["page_token"] = rows[-1]["id"]
-        return [one for one in found if one.ts_ns > after_ns]  # some are dated, not timed
+            asked["page_token"] = rows[-1][0]
+        return found
 
     def _submit(self, request: OrderRequest) -> BrokerOrder:
         """POST once; an id that the venue already knows means it is ours: fetch and adopt it."""
@@ -351,6 +361,10 @@ def _bounded(
         return response
 
     return bounded
+
+
+def _no_fill(row: Any) -> CashActivity | None:
+    return None if row["activity_type"] == "FILL" else wire.cash_activity(row)
 
 
 def _classified(exc: APIError) -> Refused | OutcomeUnknown:

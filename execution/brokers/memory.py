@@ -135,12 +135,9 @@ class MemoryBroker:
         recent = sorted((one for one in told if one.ts_ns > after_ns), key=lambda one: one.ts_ns)
         return [_broken(one) if isinstance(one, Bust) else _executed(one) for one in recent]
 
-    def cash_activities(self, *, after_ns: int) -> list[CashActivity]:
-        return [
-            wire.cash_activity(row)
-            for row in self.engine.account.activities
-            if wire.cash_activity(row).ts_ns > after_ns
-        ]
+    def cash_activities(self, *, since: date) -> list[CashActivity]:
+        told = [wire.cash_activity(row) for row in self.engine.account.activities]
+        return sorted((one for one in told if one.day >= since), key=lambda one: one.ts_ns)
 
     # --- asking -----------------------------------------------------------------------------------
     def submit_bracket(

@@ -131,8 +131,9 @@ class FillActivity:
 class CashActivity:
     """Something that happened to the account without an order: a dividend, a fee, a split …
 
-    Args: kind: the broker's word; amount: cash, signed; shares: signed, 0 for none; day: the day
-        that it belongs to, None: that of its time.
+    Args: kind: the broker's word; amount: cash, signed; shares: signed, 0 for none; day: the New
+        York day that it belongs to; ts_ns: when it was entered, the beginning of its day when the
+        broker knows no more than that.
     """
 
     activity_id: str
@@ -140,9 +141,9 @@ class CashActivity:
     symbol: str
     amount: Decimal
     shares: Decimal
+    day: date
     ts_ns: int
     text: str = ""
-    day: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,8 +233,11 @@ class Broker(Protocol):
         ...
 
     def fills(self, *, after_ns: int) -> list[FillActivity]: ...
-    def cash_activities(self, *, after_ns: int) -> list[CashActivity]:
-        """Return what moved cash or shares without an order, oldest first."""
+    def cash_activities(self, *, since: date) -> list[CashActivity]:
+        """Return what moved cash or shares without an order, oldest first.
+
+        Args: since: the New York day of the first ones; each is told once.
+        """
         ...
 
     def forbid_shorting(self) -> None:

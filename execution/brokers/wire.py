@@ -20,7 +20,7 @@ from execution.brokers.port import (
     TradeUpdate,
     TradingDay,
 )
-from signals.session import new_york_ns
+from signals.session import day_of, new_york_ns
 
 Json = Mapping[str, Any]
 #: What reading an answer of another shape may raise: a key, a type, a number or a time is not ours.
@@ -49,6 +49,11 @@ def rfc3339(ts_ns: int) -> str:
     """Return UTC epoch ns as RFC 3339 with nine decimals."""
     moment = datetime.fromtimestamp(ts_ns // 1_000_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ts_ns % 1_000_000_000:09d}Z"
+
+
+def begin_ns(day: date) -> int:
+    """Return when a New York day begins, UTC epoch ns."""
+    return new_york_ns(day, time(0))
 
 
 def error_body(text: str) -> tuple[int | None, str]:
@@ -175,7 +180,7 @@ def trade_update(row: Json) -> TradeUpdate:
 
 
 def fill(row: Json) -> FillActivity:
-    """Return one FILL activity; its id is `<time>::<execution id>`."""
+    """Return one FILL activity; its id is `<New York time>::<execution id>`."""
     kind = {"trade_bust": "bust", "trade_correct": "correct"}.get(str(row.get("type")), "fill")
     return FillActivity(
         execution_id=str(row["id"]).rpartition("::")[2],
@@ -191,16 +196,32 @@ def fill(row: Json) -> FillActivity:
 
 
 def cash_activity(row: Json) -> CashActivity:
-    """Return one activity that is no execution; its id begins with its time, to the millisecond."""
-    stamp = str(row["id"]).partition("::")[0]
-    moment = datetime.strptime(stamp[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    """Return one activity that is no execution.
+
+    Its id begins with its time in New York, to the millisecond (the broker's own sample of a FILL
+    has the same moment in UTC beside it); often only the date is known, and the time is midnight.
+    """
+    name = str(row["id"])
+    day = date.fromisoformat(str(row["date"])[:10]) if row.get("date") else None
+    ts_ns = _stamped_ns(name.partition("::")[0], day)
     return CashActivity(
-        activity_id=str(row["id"]),
+        activity_id=name,
         kind=str(row["activity_type"]),
         symbol=str(row.get("symbol") or ""),
-        amount=Decimal(str(row.get("net_amount") or 0)),
-        shares=Decimal(str(row.get("qty") or 0)),
-        ts_ns=int(moment.timestamp()) * 1_000_000_000 + int(stamp[14:17] or 0) * 1_000_000,
+        amount=_money(row.get("net_amount") or 0),
+        shares=_money(row.get("qty") or 0),
+        ts_ns=ts_ns,
         text=str(row.get("description") or ""),
-        day=date.fromisoformat(str(row["date"])[:10]) if row.get("date") else None,
+        day=day or day_of(ts_ns),
     )
+
+
+def _stamped_ns(stamp: str, day: date | None) -> int:
+    """Return the seventeen digits of an activity's id, New York time, as UTC epoch ns.
+
+    Args: day: its date; of an id without a time it is all we know.
+    """
+    if day is not None and not stamp.isdecimal():
+        return begin_ns(day)
+    moment = datetime.strptime(stamp[:14], "%Y%m%d%H%M%S")  # noqa: DTZ007 - the zone is next
+    return new_york_ns(moment.date(), moment.time()) + int(stamp[14:17] or 0) * 1_000_000

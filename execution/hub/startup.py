@@ -34,7 +34,7 @@ from execution.hub.software import SoftwareExits
 from execution.hub.trader import Trader
 from execution.hub.updates import UpdatesStream
 from execution.models import RunState
-from execution.services import lease, runs, trades, universe
+from execution.services import cash, lease, runs, trades, universe
 from signals import selectors as parameter_selectors
 from signals import services as parameter_services
 from signals.session import day_of
@@ -231,7 +231,7 @@ class Startup:
         clock = hub.broker.clock()
         day = self._trading_day(clock.ts_ns)
         if not hub.run.account_number:
-            runs.update_run(hub.run, account_number=account.number, opening_cash=account.cash)
+            account = cash.open_books(hub.run, hub.broker, now_ns=clock.ts_ns)
         elif hub.run.account_number != account.number:
             raise StepBlocked(
                 f"run {hub.run.pk} belongs to account {hub.run.account_number},"

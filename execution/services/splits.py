@@ -21,7 +21,7 @@ from execution.models import BrokerEvent, Order, Run, Trade
 from execution.services import activity, moves, trades
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
-from signals.session import day_of, new_york_ns
+from signals.session import new_york_ns
 
 #: How the broker's words for a split begin. A spin-off or a transfer also brings shares, but leaves
 #: the price of what we hold as it is. Source: the activity types of its API; SSP is the old code.
@@ -95,7 +95,7 @@ def _trade_of(run: Run, group: Group) -> Trade | None:
 
 def _book(run: Run, trade: Trade, group: Group, change: int) -> None:
     """Keep the split raw, and book it before the day's first fill: those are in new shares."""
-    day = _day(group[0])
+    day = group[0].day
     starts_ns = new_york_ns(day, time(0))
     ts_ns = starts_ns if (trade.opened_ns or 0) < starts_ns else _told_ns(group)
     event = BrokerEvent.objects.create(
@@ -175,11 +175,7 @@ def _scaled(rule: Any, price: Decimal | None, before: int, after: Decimal) -> De
 
 
 def _key(one: CashActivity) -> str:
-    return f"split:{one.symbol}:{_day(one)}"
-
-
-def _day(one: CashActivity) -> date:
-    return one.day or day_of(one.ts_ns)
+    return f"split:{one.symbol}:{one.day}"
 
 
 def _told_ns(group: Group) -> int:

@@ -113,7 +113,11 @@ class TradingApi:
             and (until_ns is None or one.ts_ns < until_ns)
         ]
         if query.get("category") == "non_trade_activity":
-            rows = [dict(row) for row in account.activities]
+            rows = [
+                dict(row)
+                for row in account.activities
+                if after_ns is None or wire.entered_ns(row) > after_ns
+            ]
         if query.get("direction", "desc") == "desc":
             rows.reverse()
         size = _bounded(query.get("page_size", ""), MAX_ACTIVITIES, MAX_ACTIVITIES)

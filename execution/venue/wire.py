@@ -11,7 +11,7 @@ from execution.venue import rejections
 from execution.venue.account import Account, Bust, Fill, Position, mark_of
 from execution.venue.books import Books
 from execution.venue.orders import Changes, OrderRequest, Side, VenueOrder
-from signals.session import day_of
+from signals.session import NEW_YORK, day_of
 
 JSON = dict[str, Any]
 SECOND_NS = 1_000_000_000
@@ -324,9 +324,16 @@ def asset_json(symbol: str, *, name: str, exchange: str, tradable: bool) -> JSON
 
 
 def _activity_id(ts_ns: int, execution_id: str) -> str:
+    """Return the id as the broker makes it: New York time, whatever zone the other fields have."""
     seconds, fraction = divmod(ts_ns, SECOND_NS)
-    stamp = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d%H%M%S}{fraction // 1_000_000:03d}"
+    stamp = f"{datetime.fromtimestamp(seconds, NEW_YORK):%Y%m%d%H%M%S}{fraction // 1_000_000:03d}"
     return f"{stamp}::{execution_id}"
+
+
+def entered_ns(row: JSON) -> int:
+    """Return the time in an activity's id, UTC ns to the second."""
+    moment = datetime.strptime(str(row["id"])[:14], "%Y%m%d%H%M%S").replace(tzinfo=NEW_YORK)
+    return int(moment.timestamp()) * SECOND_NS
 
 
 def bust_json(bust: Bust) -> JSON:

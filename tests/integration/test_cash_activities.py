@@ -11,7 +11,7 @@ from accounts import selectors as books
 from accounts.domain.ledger import Ledger
 from accounts.models import Account
 from execution import reconcile
-from execution.models import Activity, Run
+from execution.models import Activity, BrokerEvent, Run
 from execution.services import cash
 from tests.fakes.desk import Bench
 
@@ -110,9 +110,99 @@ def test_a_row_without_money_or_shares_is_said_once(bench: Bench) -> None:
     assert Activity.objects.filter(level="alarm", text__startswith="NC AIG").count() == 1
 
 
-def test_what_moved_before_the_run_is_in_its_opening_balance(bench: Bench) -> None:
-    told(bench, "DIV", "9.99")
-    Run.objects.filter(pk=bench.run.pk).update(started_at=datetime(2026, 11, 21, tzinfo=UTC))
-    bench.restart()
+def entered(bench: Bench, stamp: str, kind: str, amount: str, *, moved: bool = True) -> None:
+    """An activity with this New York time in its id; unless `moved`, its cash was there before."""
+    account = bench.venue.engine.account
+    day = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+    row = {"id": f"{stamp}::{kind}", "activity_type": kind, "date": day, "net_amount": amount}
+    account.activities.append(row)
+    account.cash += Decimal(amount) if moved else 0
 
-    assert cash.take_in(bench.run, bench.broker, now_ns=1) == 0
+
+def take_in(bench: Bench) -> int:
+    return cash.take_in(bench.run, bench.broker, now_ns=bench.venue.now_ns)
+
+
+MIDNIGHT = "20261120000000000"
+
+
+@pytest.mark.parametrize("stamp", ["20261120113000000", MIDNIGHT])
+def test_what_moved_on_the_day_of_the_start_is_booked(bench: Bench, stamp: str) -> None:
+    """The run began at 9 in New York; of a fee the broker often gives no more than its date."""
+    entered(bench, stamp, "FEE", "-0.02")
+
+    for _ in range(2):
+        assert reconcile.reconcile(bench.trader).differences == []
+
+    assert balance(bench, Ledger.FEES) == Decimal("0.02")
+
+
+def test_what_moved_before_the_run_is_in_its_opening_balance(bench: Bench) -> None:
+    entered(bench, MIDNIGHT, "DIV", "9.99", moved=False)
+    entered(bench, "20261120085900000", "INT", "0.07", moved=False)
+
+    assert take_in(bench) == 0
+    assert reconcile.reconcile(bench.trader).differences == []
+    assert not Activity.objects.filter(level="alarm").exists()
+
+
+def test_what_was_told_with_the_opening_cash_is_not_booked_with_a_later_fee(bench: Bench) -> None:
+    entered(bench, MIDNIGHT, "DIV", "9.99", moved=False)
+    cash.open_books(bench.run, bench.broker, now_ns=bench.venue.now_ns)
+    entered(bench, MIDNIGHT, "FEE", "-0.02")
+
+    assert reconcile.reconcile(bench.trader).differences == []
+
+    assert balance(bench, Ledger.FEES) == Decimal("0.02")
+    assert balance(bench, Ledger.INCOME) == 0
+
+
+def test_a_fee_that_is_dated_some_days_back_is_booked(bench: Bench) -> None:
+    cash.open_books(bench.run, bench.broker, now_ns=bench.venue.now_ns)
+    entered(bench, "20261118000000000", "FEE", "-0.02")
+
+    assert reconcile.reconcile(bench.trader).differences == []
+
+
+def test_what_does_not_explain_the_cash_is_said_once_and_not_booked(bench: Bench) -> None:
+    entered(bench, MIDNIGHT, "DIV", "9.99", moved=False)
+    bench.venue.engine.account.cash += Decimal("0.50")
+
+    for _ in range(2):
+        assert reconcile.reconcile(bench.trader).differences
+
+    assert balance(bench, Ledger.INCOME) == 0
+    said = Activity.objects.filter(level="alarm", text__contains="may be in the opening cash")
+    assert said.count() == 1
+
+
+def test_the_opening_cash_is_read_between_two_equal_lists_of_activities(bench: Bench) -> None:
+    account, reads = bench.broker.account, []
+
+    def paid_meanwhile() -> Any:
+        reads.append(account())
+        if len(reads) == 1:
+            entered(bench, MIDNIGHT, "DIV", "9.99")
+        return reads[-1]
+
+    bench.broker.account = paid_meanwhile  # type: ignore[method-assign]
+
+    opened = cash.open_books(bench.run, bench.broker, now_ns=bench.venue.now_ns)
+
+    assert (len(reads), opened.cash) == (2, Decimal("30009.99"))
+    assert bench.run.opening_cash == Decimal("30009.99")
+    assert BrokerEvent.objects.get(key=cash.STOCK).raw == {"ids": [f"{MIDNIGHT}::DIV"]}
+
+
+def test_without_the_activities_a_run_begins_all_the_same(bench: Bench) -> None:
+    bench.venue.alter("/v2/account/activities", lambda _: {})
+
+    assert cash.open_books(bench.run, bench.broker, now_ns=1).cash == Decimal(30_000)
+    assert not BrokerEvent.objects.exists()
+
+
+def test_an_amount_finer_than_a_micro_dollar_is_booked_at_the_nearest(bench: Bench) -> None:
+    entered(bench, "20261120150000000", "INT", "0.0712345678")
+
+    assert reconcile.reconcile(bench.trader).differences == []
+    assert balance(bench, Ledger.INCOME) == Decimal("-0.071235")

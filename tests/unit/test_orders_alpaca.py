@@ -1,12 +1,12 @@
 """The Alpaca side of the port: three outcomes only, exact numbers, one request per call."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
 from execution.brokers import alpaca, wire
-from execution.brokers.port import OutcomeUnknown, Refused
+from execution.brokers.port import OutcomeUnknown, Refused, is_whole
 from signals.session import Session
 from tests.fakes.venue_broker import InMemoryVenue
 from tests.unit.domain_builders import CLOSE_NS, DAY, END_NS, OPEN_NS
@@ -117,6 +117,94 @@ def test_fills_carry_the_execution_ids_of_the_stream(venue) -> None:
     streamed = [u.execution_id for u in venue.updates() if u.event == "fill"]
 
     assert [fill.execution_id for fill in broker.fills(after_ns=OPEN_NS)] == streamed
+
+
+READS = {
+    "account": ("/v2/account", lambda broker: broker.account()),
+    "clock": ("/v2/clock", lambda broker: broker.clock()),
+    "calendar": ("/v2/calendar", lambda broker: broker.calendar(DAY, DAY)),
+    "assets": ("/v2/assets", lambda broker: broker.assets()),
+    "positions": ("/v2/positions", lambda broker: broker.positions()),
+    "orders": ("/v2/orders", lambda broker: broker.orders()),
+    "fills": ("/v2/account/activities/FILL", lambda broker: broker.fills(after_ns=0)),
+    "cash": ("/v2/account/activities", lambda broker: broker.cash_activities(since=DAY)),
+}
+
+
+@pytest.mark.parametrize("body", [{}, [{}], None, 7, "up", ["up"], [None], {"cash": "NaN"}])
+@pytest.mark.parametrize("name", sorted(READS))
+def test_an_answer_of_another_shape_is_an_unknown_outcome(venue, name, body) -> None:
+    path, read = READS[name]
+    venue.alter(path, lambda _: body)
+
+    with pytest.raises(OutcomeUnknown):
+        read(venue.broker())
+
+
+@pytest.mark.parametrize("cash", ["NaN", "Infinity", "1e999999999", "", "twelve", None, True])
+def test_money_that_is_no_amount_is_not_read(venue, cash) -> None:
+    venue.alter("/v2/account", lambda row: row | {"cash": cash})
+
+    with pytest.raises(OutcomeUnknown):
+        venue.broker().account()
+
+
+@pytest.mark.parametrize(
+    ("told", "shares"), [("0.5", Decimal("0.5")), ("-3", -3), ("7.000", 7), (2.25, Decimal("2.25"))]
+)
+def test_a_fraction_of_a_share_is_carried_exactly(venue, told, shares) -> None:
+    row = {"symbol": "VTI", "qty": told, "avg_entry_price": "250"}
+    venue.alter("/v2/positions", lambda rows: [*rows, row])
+
+    (position,) = venue.broker().positions()
+
+    assert (position.quantity, position.available) == (shares, shares)
+    assert is_whole(position.quantity) == isinstance(shares, int)
+
+
+def test_an_order_by_value_has_no_shares_until_it_is_filled(venue) -> None:
+    row = {
+        "id": "x", "client_order_id": "by-hand", "symbol": "VTI", "side": "buy", "type": "market",
+        "status": "partially_filled", "qty": None, "notional": "100", "filled_qty": "0.4",
+        "time_in_force": "day",
+    }  # fmt: skip
+    venue.alter("/v2/orders", lambda rows: [*rows, row])
+
+    (order,) = venue.broker().orders()
+
+    assert (order.quantity, order.filled_quantity) == (0, Decimal("0.4"))
+
+
+def test_the_time_in_an_activitys_id_is_new_yorks() -> None:
+    """The identifier and the time are those of one FILL in the broker's own documentation."""
+    row = {
+        "id": "20190524113406977::8efc7b9a-8b2b-4000-9955-d36e7db0df74",
+        "activity_type": "DIV",
+        "date": "2019-05-24",
+        "net_amount": "1.02",
+    }
+
+    told = wire.cash_activity(row)
+
+    assert wire.rfc3339(told.ts_ns) == "2019-05-24T15:34:06.977000000Z"
+    assert told.day == date(2019, 5, 24)
+
+
+def test_of_an_activity_without_a_time_the_day_is_what_we_know() -> None:
+    told = wire.cash_activity({"id": "a-b-c", "activity_type": "FEE", "date": "2026-11-20"})
+
+    assert wire.rfc3339(told.ts_ns) == "2026-11-20T05:00:00.000000000Z"
+
+
+def test_the_paper_venue_names_activities_as_the_broker_does(venue) -> None:
+    broker = venue.broker()
+    broker.submit_bracket(**bracket())
+    venue.advance(150)
+
+    (row,) = broker._call(broker._client.get, "/account/activities/FILL", {})
+
+    stamp, told = row["id"].partition("::")[0], wire.ns(row["transaction_time"])
+    assert wire._stamped_ns(stamp, None) == told // 1_000_000 * 1_000_000
 
 
 @pytest.mark.parametrize(
