@@ -6,6 +6,7 @@ It also watches what arrives, as an auditor at the venue's door would.
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from typing import Any, TypeVar
 
 from execution.brokers import wire
@@ -92,6 +93,9 @@ class FaultyBroker(MemoryBroker):
         call = super().cancel
         return self._meet("DELETE", "/v2/orders", lambda: call(order_id))
 
+    def cancel_all(self) -> None:
+        self._meet("DELETE", "/v2/orders", super().cancel_all)
+
     def close_all(self) -> None:
         self._meet("DELETE", "/v2/positions", super().close_all)
 
@@ -126,6 +130,10 @@ class FaultyBroker(MemoryBroker):
     def fills(self, *, after_ns: int) -> Any:
         call = super().fills
         return self._meet("GET", "/v2/account/activities", lambda: call(after_ns=after_ns))
+
+    def cash_activities(self, *, since: date) -> Any:
+        call = super().cash_activities
+        return self._meet("GET", "/v2/account/activities", lambda: call(since=since))
 
 
 class Stream:

@@ -1,5 +1,6 @@
 """What every adapter of a broker must do, whatever stands behind it; a new one joins `ADAPTERS`."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from execution.brokers.memory import MemoryBroker
-from execution.brokers.port import Broker, BrokerOrder, NameTaken, Refused, Side
+from execution.brokers.port import Broker, BrokerOrder, NameTaken, OutcomeUnknown, Refused, Side
+from execution.simulation.venue import FaultyBroker
 from execution.venue.faults import FaultPlan, Rule
 from signals.session import Session
 from tests.fakes.venue_broker import InMemoryVenue
@@ -26,16 +28,34 @@ def memory(venue: InMemoryVenue) -> Broker:
     return MemoryBroker(venue.engine, lambda: venue.now_ns)
 
 
-ADAPTERS: dict[str, Callable[[InMemoryVenue], Broker]] = {"alpaca": alpaca, "memory": memory}
+def simulated(venue: InMemoryVenue) -> Broker:
+    return FaultyBroker(venue.engine, lambda: venue.now_ns, lambda name: None, Counter(), Counter())
+
+
+ADAPTERS: dict[str, Callable[[InMemoryVenue], Broker]] = {
+    "alpaca": alpaca, "memory": memory, "simulated": simulated,
+}  # fmt: skip
+#: Those with a network between us and the venue; what the engine itself says is never in doubt.
+FAULTY = ("alpaca", "simulated")
+Make = Callable[..., tuple[Broker, InMemoryVenue]]
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def make(request: pytest.FixtureRequest) -> Callable[..., tuple[Broker, InMemoryVenue]]:
+def make(request: pytest.FixtureRequest) -> Make:
+    return making(request.param)
+
+
+@pytest.fixture(params=FAULTY)
+def make_faulty(request: pytest.FixtureRequest) -> Make:
+    return making(request.param)
+
+
+def making(adapter: str) -> Make:
     def build(*rules: Rule) -> tuple[Broker, InMemoryVenue]:
         session = Session(DAY, OPEN_NS, CLOSE_NS)
         venue = InMemoryVenue(session, ("ABCD", "SPY"), NOW_NS, FaultPlan(rules=rules))
         venue.quote("20.04", "20.06")
-        return ADAPTERS[request.param](venue), venue
+        return ADAPTERS[adapter](venue), venue
 
     return build
 
@@ -261,6 +281,98 @@ def test_a_broken_and_a_corrected_execution_name_the_one_before(make) -> None:
     assert [fill.kind for fill in told] == ["bust"]
     assert told[0].previous_id
     assert told[0].previous_id != told[0].execution_id
+
+
+def activity(stamp: str, day: str, **changes: str) -> dict[str, str]:
+    return {
+        "id": f"{stamp}::a",
+        "activity_type": "DIV",
+        "date": day,
+        "net_amount": "1.02",
+    } | changes
+
+
+def test_cash_without_an_order_is_told_from_a_new_york_day_on_oldest_first(make) -> None:
+    broker, venue = make()
+    venue.engine.account.activities += [
+        activity("20261119235959999", "2026-11-19"),
+        activity("20261120000000000", "2026-11-20"),  # of many the broker knows the date only
+        activity("20261120093000500", "2026-11-20", activity_type="FEE", symbol="ABCD", qty="2"),
+    ]
+
+    told = broker.cash_activities(since=DAY)
+
+    assert [(one.kind, one.symbol, one.amount, one.shares) for one in told] == [
+        ("DIV", "", Decimal("1.02"), Decimal(0)),
+        ("FEE", "ABCD", Decimal("1.02"), Decimal(2)),
+    ]
+    assert [one.day for one in told] == [DAY, DAY]
+    assert told[1].ts_ns == OPEN_NS + 500_000_000
+    assert len(broker.cash_activities(since=DAY - timedelta(days=1))) == 3
+    assert broker.cash_activities(since=DAY + timedelta(days=1)) == []
+
+
+def test_an_execution_is_no_cash_without_an_order(make) -> None:
+    broker, _ = opened(make)
+
+    assert broker.cash_activities(since=DAY) == []
+
+
+def test_cancel_all_leaves_positions_and_no_orders(make) -> None:
+    broker, venue = opened(make)
+    buy(broker, client_order_id="v1-test-261120-s2-t1-e", limit=Decimal("19.50"))
+
+    broker.cancel_all()
+    venue.advance(200)
+
+    assert broker.orders(status="open") == []
+    assert [position.available for position in broker.positions()] == [100]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_order_without_an_answer_is_unknown_and_looked_up(make_faulty, there: bool) -> None:
+    do = "execute_then_time_out" if there else "lose_request"
+    broker, _ = make_faulty(Rule(do=do, nth=1, on="POST /v2/orders"))
+
+    with pytest.raises(OutcomeUnknown):
+        buy(broker)
+
+    found = broker.order_by_client_id(NAME)
+    assert (found is not None) == there
+    assert len(broker.orders(status="open")) == there
+
+
+@pytest.mark.parametrize("do", ["http_500", "execute_then_504", "bad_json"])
+def test_a_cancel_or_a_change_without_a_clear_answer_is_unknown(make_faulty, do: str) -> None:
+    rules = (
+        Rule(do=do, nth=1, on="PATCH /v2/orders"),
+        Rule(do=do, nth=1, on="DELETE /v2/positions"),
+    )
+    broker, _ = opened(make_faulty, *rules)
+    order = broker.order_by_client_id(NAME)
+    assert order is not None
+
+    with pytest.raises(OutcomeUnknown):
+        broker.replace(order.legs[0].id, limit=Decimal("20.50"))
+    with pytest.raises(OutcomeUnknown):
+        broker.close_all()
+
+
+@pytest.mark.parametrize(
+    ("path", "ask"),
+    [
+        ("/v2/positions", lambda broker: broker.positions()),
+        ("/v2/orders", lambda broker: broker.orders()),
+        ("/v2/account", lambda broker: broker.account()),
+        ("/v2/account/activities", lambda broker: broker.fills(after_ns=0)),
+        ("/v2/account/activities", lambda broker: broker.cash_activities(since=DAY)),
+    ],
+)
+def test_a_question_without_an_answer_never_reads_as_nothing_there(make_faulty, path, ask) -> None:
+    broker, _ = opened(make_faulty, Rule(do="http_503", nth=1, on=f"GET {path}"))
+
+    with pytest.raises(OutcomeUnknown):
+        ask(broker)
 
 
 def test_the_calendar_and_the_clock_agree_on_today(make) -> None:
