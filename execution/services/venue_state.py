@@ -6,7 +6,7 @@ Stored raw in the transaction of their effect; order, trade and books move toget
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 
 from django.db import transaction
 
@@ -17,6 +17,7 @@ from execution.brokers.port import BrokerOrder, FillActivity, Shares, TradeUpdat
 from execution.failpoints import reach
 from execution.models import BrokerEvent, BrokerRef, Order, Run, Trade
 from execution.services import activity, external, moves
+from execution.services.bookable import bookable, key_of
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
@@ -25,8 +26,6 @@ from signals.session import day_of
 
 LEGS = ("tp", "sl", "o")
 EXTERNAL = "ext"  # made by somebody else in a symbol that we hold
-ODD = "odd:"  # how the keys of executions begin that the books cannot hold
-VALUE_MAX = 10**12  # USD; more is no execution
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
     is_fill = update.event in ("fill", "partial_fill") and whole  # else the account's activities
     key = f"{update.order.id}:{update.event}:{update.ts_ns}"
     if is_fill:
-        key = _key_of(str(update.execution_id), update.quantity, update.price)
+        key = key_of(str(update.execution_id), update.quantity, update.price)
     if update.previous_id:
         return _apply_taken_back(run, update, source)
     with transaction.atomic():
@@ -114,7 +113,7 @@ def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applie
             return Applied(order, taken)
         new = _first_time(
             run,
-            _key_of(fill.execution_id, fill.quantity, fill.price),
+            key_of(fill.execution_id, fill.quantity, fill.price),
             order,
             source=source,
             event="fill",
@@ -145,20 +144,8 @@ def unheard(run: Run, fills: Sequence[FillActivity]) -> list[FillActivity]:
 
 def _keys_of(fill: FillActivity) -> list[str]:
     taken_back = [f"bust:{fill.previous_id}"] if fill.previous_id else []
-    own = _key_of(fill.execution_id, fill.quantity, fill.price)
+    own = key_of(fill.execution_id, fill.quantity, fill.price)
     return taken_back if fill.kind == "bust" else [*taken_back, own]
-
-
-def _key_of(execution_id: str, quantity: Shares | None, price: Decimal | None) -> str:
-    """Return the key of an execution; one that the books cannot hold is not of theirs."""
-    return f"fill:{execution_id}" if _bookable(quantity, price) else f"{ODD}{execution_id}"
-
-
-def _bookable(quantity: Shares | None, price: Decimal | None) -> TypeGuard[int]:
-    """Are these whole shares at a price?"""
-    if not is_whole(quantity) or quantity <= 0 or price is None:
-        return False
-    return 0 < quantity * nearest(price) <= VALUE_MAX
 
 
 def _take_back(
@@ -404,7 +391,7 @@ def _take_in(
     The books are exact to the micro-dollar. A finer price is booked at the nearest one, which is
     wrong by half a micro-dollar a share at most, and said with what it leaves out.
     """
-    if not _bookable(quantity, price):
+    if not bookable(quantity, price):
         text = f"{order.symbol}: {order.side} {quantity} at {price} cannot be booked"
         _say(order, text, "alarm", ts_ns, execution_id)
         if order.purpose != EXTERNAL:
