@@ -54,7 +54,7 @@ class ExternalOrder(models.Model):
     symbol = models.CharField(max_length=24)
     side = models.CharField(max_length=4)
     type = models.CharField(max_length=16)
-    quantity = models.IntegerField()
+    quantity = models.DecimalField(max_digits=20, decimal_places=9)  # people own fractions
     limit = MicroDollarField(null=True)
     stop = MicroDollarField(null=True)
     status = models.CharField(max_length=24)  # the venue's word; of a shelter an order's status

@@ -69,7 +69,8 @@ def _locked_by_strangers(trader: Trader, findings: Findings) -> None:
     strangers = external.locking(trader.desk.run)
     findings.differences += external.lines(strangers)
     trader.foreign |= findings.foreign | {one.symbol for one in strangers}
-    trader.foreign |= external.shares(trader.desk.run).keys()
+    run = trader.desk.run
+    trader.foreign |= external.shares(run).keys() | external.fractions(run).keys()
 
 
 def _splits_first(trader: Trader) -> None:
@@ -107,7 +108,7 @@ def _look_for_the_lost(trader: Trader) -> None:
 
 def _compare(trader: Trader, findings: Findings) -> None:
     """Note where cash and shares differ, in the books and in the slots."""
-    positions = trader.desk.broker.positions()
+    positions = external.known_parts_left_out(trader.desk.run, trader.desk.broker.positions())
     account = trader.desk.broker.account()
     findings.cash = str(account.cash)
     run = trader.desk.run

@@ -37,7 +37,7 @@ def shelter(desk: Desk, parameters: Mapping[str, Any]) -> list[str]:
     working = desk.broker.orders(status="open")
     for position in orphans:
         _shelter(desk, position, working, parameters)
-    known = external.shares(desk.run)
+    known = external.all_shares(desk.run)
     names = ", ".join(p.symbol for p in orphans if p.quantity != known.get(p.symbol))
     text = f"held at the broker and bought by no trade of ours: {names}; close or keep it there"
     if names and runs.pause_entries(reason=text, actor="hub"):

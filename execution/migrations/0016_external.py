@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                 ('symbol', models.CharField(max_length=24)),
                 ('side', models.CharField(max_length=4)),
                 ('type', models.CharField(max_length=16)),
-                ('quantity', models.IntegerField()),
+                ('quantity', models.DecimalField(decimal_places=9, max_digits=20)),
                 ('limit', accounts.fields.MicroDollarField(null=True)),
                 ('stop', accounts.fields.MicroDollarField(null=True)),
                 ('status', models.CharField(max_length=24)),

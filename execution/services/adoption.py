@@ -8,7 +8,7 @@ are never changed by it, and no execution is made up: what nothing explains is a
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,8 +18,9 @@ from django.db import transaction
 
 from accounts import selectors as held_in
 from accounts import services as books
+from accounts.domain.money import nearest
 from accounts.models import Account, JournalEntry
-from execution.brokers.port import Broker, FillActivity
+from execution.brokers.port import Broker, FillActivity, Shares, is_whole
 from execution.models import BrokerRef, Difference, ExternalOrder, Order, Run
 from execution.services import activity, external, lease, trades, venue_state
 from execution.services.moves import OrderStatus
@@ -37,11 +38,11 @@ class Facts:
     """Broker less books. `left_…` is what the executions do not explain; prices in USD."""
 
     cash: Decimal
-    shares: dict[str, int]
+    shares: dict[str, Shares]
     executions: list[FillActivity] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)  # of their orders, by broker id
     left_cash: Decimal = Decimal(0)
-    left_shares: dict[str, int] = field(default_factory=dict)
+    left_shares: dict[str, Shares] = field(default_factory=dict)
     prices: dict[str, Decimal] = field(default_factory=dict)
     orders: list[ExternalOrder] = field(default_factory=list)
     blocked: str = ""
@@ -51,7 +52,7 @@ class Facts:
         """Name what was found: an acknowledgement counts for this and nothing else."""
         told = [
             f"{self.cash.quantize(CENT)}",
-            sorted(self.shares.items()),
+            sorted((symbol, str(count)) for symbol, count in self.shares.items()),
             sorted(one.execution_id for one in self.executions),
             sorted(one.pk for one in self.orders),
         ]
@@ -68,15 +69,16 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
         BrokerError: a query failed; that never reads as "nothing there".
     """
     account = Account.objects.get(run_id=run.pk, number=run.account_number)
-    positions = {p.symbol: p for p in broker.positions()}
+    read = external.known_parts_left_out(run, broker.positions())
+    positions = {p.symbol: p for p in read}
     balance, booked = broker.account().cash, held_in.cash(account)
     ours = {symbol: held.quantity for symbol, held in held_in.positions(account).items()}
     there = {symbol: p.quantity for symbol, p in positions.items()}
     shares = _less(there, ours)
-    unbooked = _unbooked(account, broker.fills(after_ns=_since(account, now_ns)))
+    unbooked = _unbooked(account, run, broker.fills(after_ns=_since(account, now_ns)))
     names, own, owed = _orders_of(run, broker, unbooked, now_ns)
     executions = [one for one in unbooked if one.order_id not in own]
-    left = _less(shares, _sums(executions))
+    left = _less(shares, _sums([one for one in executions if is_whole(one.quantity)]))
     paid = sum((_signed(one) * one.price for one in executions), Decimal(0))
     left_cash = balance - (booked - paid)
     if (booked - paid).quantize(CENT) == balance.quantize(CENT):
@@ -106,8 +108,10 @@ def _since(account: Account, now_ns: int) -> int:
     return max(opened_ns, now_ns - BACK_NS)
 
 
-def _unbooked(account: Account, fills: Sequence[FillActivity]) -> list[FillActivity]:
+def _unbooked(account: Account, run: Run, fills: Sequence[FillActivity]) -> list[FillActivity]:
     """Return the executions that stand at the broker and are not in the books."""
+    done = Difference.objects.filter(run=run, outcome="booked").values_list("body", flat=True)
+    odd = {one for body in done for one in body.get("odd", ())}
     taken_back = {fill.previous_id for fill in fills if fill.previous_id}
     standing = [f for f in fills if f.kind != "bust" and f.execution_id not in taken_back]
     keys = [key for f in standing for key in (f.execution_id, _adopted_as(f.execution_id))]
@@ -115,7 +119,7 @@ def _unbooked(account: Account, fills: Sequence[FillActivity]) -> list[FillActiv
     return [
         f
         for f in standing
-        if f.execution_id not in booked and _adopted_as(f.execution_id) not in booked
+        if f.execution_id not in booked | odd and _adopted_as(f.execution_id) not in booked
     ]
 
 
@@ -148,7 +152,7 @@ def _orders_of(
 
 
 def _blocked(
-    run: Run, symbols: set[str], left_cash: Decimal, left: dict[str, int], own: set[str]
+    run: Run, symbols: set[str], left_cash: Decimal, left: dict[str, Shares], own: set[str]
 ) -> str:
     """Return why it cannot be taken over now, "" when it can."""
     if own:
@@ -192,7 +196,7 @@ def told(facts: Facts) -> list[str]:
     ]
     if len(facts.executions) > len(shown):
         said.append(f"and {len(facts.executions) - len(shown)} more executions")
-    left = [f"{count:+d} {symbol}" for symbol, count in sorted(facts.left_shares.items())]
+    left = [f"{count:+} {symbol}" for symbol, count in sorted(facts.left_shares.items())]
     if facts.left_cash:
         left.insert(0, f"{facts.left_cash:+.2f} USD")
     if left:
@@ -270,7 +274,8 @@ def book(row: Difference, facts: Facts, *, epoch: int, now_ns: int) -> bool:
         why = f"{row.actor}: {row.reason}"[:200]
         for one in facts.executions:
             _book_execution(account, one, why)
-        _book_the_rest(account, row, facts, why, now_ns)
+        row.body = {**row.body, **_book_the_rest(account, row, facts, why, now_ns)}
+        row.save(update_fields=["body"])
         ExternalOrder.objects.filter(pk__in=[one.pk for one in facts.orders]).update(difference=row)
         ExternalOrder.objects.filter(
             run=row.run, broker_id__in={one.order_id for one in facts.executions}, difference=None
@@ -282,34 +287,46 @@ def book(row: Difference, facts: Facts, *, epoch: int, now_ns: int) -> bool:
 
 
 def _book_execution(account: Account, fill: FillActivity, why: str) -> None:
-    day = day_of(fill.ts_ns)
-    books.adopt_position(
-        account,
-        source_id=fill.execution_id,
-        symbol=fill.symbol,
-        quantity=_signed(fill),
-        price=fill.price,
-        ts_ns=fill.ts_ns,
-        session_date=day,
-        reason=why,
-    )
-    _book_cash(account, fill.execution_id, -_signed(fill) * fill.price, fill.ts_ns, why)
+    """Book what was traded and paid; of a fraction only the money, its shares are in the rest."""
+    if is_whole(fill.quantity):
+        books.adopt_position(
+            account,
+            source_id=fill.execution_id,
+            symbol=fill.symbol,
+            quantity=int(_signed(fill)),
+            price=nearest(fill.price),
+            ts_ns=fill.ts_ns,
+            session_date=day_of(fill.ts_ns),
+            reason=why,
+        )
+    paid = nearest(_signed(fill) * fill.price)
+    _book_cash(account, fill.execution_id, -paid, fill.ts_ns, why)
 
 
-def _book_the_rest(account: Account, row: Difference, facts: Facts, why: str, now_ns: int) -> None:
+def _book_the_rest(
+    account: Account, row: Difference, facts: Facts, why: str, now_ns: int
+) -> dict[str, Any]:
+    """Book what no whole execution explains; return what the books cannot hold, to be known of."""
     for symbol, count in sorted(facts.left_shares.items()):
+        if not int(count):
+            continue
         books.adopt_position(
             account,
             source_id=f"difference:{row.pk}:{symbol}",
             symbol=symbol,
-            quantity=count,
-            price=facts.prices[symbol].quantize(Decimal("0.000001")),
+            quantity=int(count),
+            price=nearest(facts.prices[symbol]),
             ts_ns=now_ns,
             session_date=day_of(now_ns),
             reason=why,
         )
     if facts.left_cash:
         _book_cash(account, f"difference:{row.pk}", facts.left_cash, now_ns, why)
+    parts = {symbol: count - int(count) for symbol, count in facts.left_shares.items()}
+    return {
+        "fractions": {symbol: str(part) for symbol, part in parts.items() if part},
+        "odd": [one.execution_id for one in facts.executions if not is_whole(one.quantity)],
+    }
 
 
 def _book_cash(account: Account, source: str, amount: Decimal, ts_ns: int, why: str) -> None:
@@ -324,21 +341,21 @@ def _book_cash(account: Account, source: str, amount: Decimal, ts_ns: int, why: 
     )
 
 
-def _signed(fill: FillActivity) -> int:
+def _signed(fill: FillActivity) -> Shares:
     return fill.quantity if fill.side.value == "buy" else -fill.quantity
 
 
-def _sums(fills: Sequence[FillActivity]) -> dict[str, int]:
-    found: dict[str, Any] = {}
+def _sums(fills: Sequence[FillActivity]) -> dict[str, Shares]:
+    found: dict[str, Shares] = {}
     for fill in fills:
         found[fill.symbol] = found.get(fill.symbol, 0) + _signed(fill)
     return found
 
 
-def _less(these: dict[str, int], those: dict[str, int]) -> dict[str, int]:
+def _less(these: Mapping[str, Shares], those: Mapping[str, Shares]) -> dict[str, Shares]:
     """Return `these` less `those`, by symbol; what is equal is left out."""
     return {
-        symbol: these.get(symbol, 0) - those.get(symbol, 0)
+        symbol: external.whole(these.get(symbol, 0) - those.get(symbol, 0))
         for symbol in sorted(these.keys() | those.keys())
         if these.get(symbol, 0) != those.get(symbol, 0)
     }

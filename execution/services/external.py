@@ -4,13 +4,15 @@ They stay in the database, so that a restart forgets none; entries are locked un
 acknowledged them (`adoption`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 
 from accounts import selectors as books
 from accounts.models import Account
-from execution.brokers.port import BrokerOrder
+from execution.brokers.port import BrokerOrder, BrokerPosition, Shares
 from execution.domain.orders import OrderName, parse_client_order_id
-from execution.models import ExternalOrder, Run
+from execution.models import Difference, ExternalOrder, Run
 
 THEIRS, NAMED, SHELTER = "theirs", "named", "shelter"
 
@@ -39,7 +41,7 @@ def note_order(run: Run, seen: BrokerOrder, *, now_ns: int, locks: bool) -> bool
             "symbol": seen.symbol,
             "side": seen.side.value,
             "type": seen.type,
-            "quantity": seen.quantity,
+            "quantity": Decimal(seen.quantity),
             "limit": seen.limit_price,
             "stop": seen.stop_price,
             "status": seen.status,
@@ -84,7 +86,7 @@ def described(row: ExternalOrder) -> str:
     }.get(row.kind, "an order that is not ours")
     price = row.limit if row.limit is not None else row.stop
     at = "" if price is None else f" at {price:.2f}"
-    return f"{whose}: {row.side} {row.quantity}{at}, {row.client_order_id}"
+    return f"{whose}: {row.side} {row.quantity.normalize():f}{at}, {row.client_order_id}"
 
 
 def slots_of_others(run: Run) -> set[int]:
@@ -98,3 +100,45 @@ def shares(run: Run) -> dict[str, int]:
     """Return the shares in the books that no order of ours bought, signed, by symbol."""
     account = Account.objects.filter(run_id=run.pk, number=run.account_number).first()
     return {} if account is None else books.adopted_shares(account)
+
+
+def fractions(run: Run) -> dict[str, Decimal]:
+    """Return the parts of a share that a person has acknowledged, by symbol; no books hold them."""
+    found: dict[str, Decimal] = {}
+    booked = Difference.objects.filter(run=run, outcome="booked")
+    for body in booked.order_by("pk").values_list("body", flat=True):
+        for symbol, part in body.get("fractions", {}).items():
+            found[symbol] = found.get(symbol, Decimal(0)) + Decimal(part)
+    return {symbol: part for symbol, part in found.items() if part}
+
+
+def all_shares(run: Run) -> dict[str, Shares]:
+    """Return the shares that a person has acknowledged as none of ours, fractions too."""
+    known: dict[str, Shares] = dict(shares(run))
+    for symbol, part in fractions(run).items():
+        known[symbol] = known.get(symbol, 0) + part
+    return known
+
+
+def known_parts_left_out(run: Run, positions: Sequence[BrokerPosition]) -> list[BrokerPosition]:
+    """Return positions less the fractions that are acknowledged: what the books should say."""
+    known = fractions(run)
+    there = {p.symbol for p in positions}
+    gone = [
+        BrokerPosition(
+            symbol=symbol,
+            quantity=whole(-part),
+            available=0,
+            average_price=Decimal(0),
+            market_value=Decimal(0),
+        )
+        for symbol, part in known.items()
+        if symbol not in there
+    ]
+    left = [replace(p, quantity=whole(p.quantity - known.get(p.symbol, 0))) for p in positions]
+    return left + gone
+
+
+def whole(shares: Shares) -> Shares:
+    """Return an int when it is one."""
+    return int(shares) if shares == int(shares) else shares

@@ -241,9 +241,9 @@ def find(run_id: str, seen: BrokerOrder) -> Order | None:
 def adopt_external(run: Run, seen: BrokerOrder, now_ns: int) -> Order | None:
     """Take in an order that somebody else made in a symbol we hold: its fills are our shares.
 
-    One that a person has acknowledged as none of ours stays outside. Of an order with a fraction, as
-    the venue's close-all makes one of our shares and somebody's fraction together, the whole shares
-    count; one of less than a share is no business of ours.
+    One that a person has acknowledged as none of ours stays outside. Of an order with a fraction,
+    as the venue's close-all makes one of our shares and somebody's fraction together, the whole
+    shares count; one of less than a share is no business of ours.
     """
     trade = holder(run, seen)
     if trade is None or seen.quantity < 1 or external.is_settled(run.pk, seen.id):

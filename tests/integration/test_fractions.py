@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from accounts.models import Fill
+from accounts import selectors as booksel
+from accounts.models import Account, Fill
 from execution import invariants, reconcile, selectors, way_out
 from execution.brokers.port import FillActivity, Side, TradeUpdate
 from execution.hub import exits, orphans
-from execution.models import Activity, BrokerEvent, Order
+from execution.hub.agreement import Agreement
+from execution.models import Activity, BrokerEvent, Difference, Order
 from execution.sentinel import Sentinel, naked
-from execution.services import rebuild, venue_state
+from execution.services import adoption, external, rebuild, runs, venue_state
 from execution.services.moves import TradeState as T
 from tests.fakes.desk import Bench
 from tests.integration.test_hub_orders import assert_books_hold
@@ -68,6 +70,48 @@ def test_somebodys_half_share_locks_entries_and_our_trade_goes_on() -> None:
     bench.step(0)
     bench.step(500)
     assert (bench.trade().state, bench.trade().exit_reason) == (T.CLOSED, "target")
+
+
+def test_somebodys_half_share_is_acknowledged_with_its_money_and_entries_go_on() -> None:
+    bench = Bench.make()
+    agreement = Agreement(trader=bench.trader, mono=lambda: bench.mono_s, at_once=lambda: True)
+    agreement.shelter = lambda: orphans.shelter(bench.desk, bench.parameters)
+    bench.venue.alter("/v2/positions", lambda rows: with_more(rows, HALF))
+    order_id = "4a7c1d4e-5d1f-4c39-9a70-0d6ed0f1b2aa"
+    bought = BOUGHT | {"order_id": order_id}
+    bench.venue.alter("/v2/account/activities/FILL", lambda rows: with_more(rows, bought))
+    bench.venue.alter("/v2/account", lambda row: row | {"cash": "29875.00"})
+    assert not agreement.compare()
+
+    (row,) = Difference.objects.all()
+    assert row.body["told"] == [
+        f"buy 0.5 VTI at 250.00, order {order_id}",
+        "no execution explains: +0.5 VTI",
+    ]
+    adoption.acknowledge(difference_id=row.pk, reason="a savings plan", actor="ann")
+
+    assert agreement.compare()
+    account = Account.objects.get()
+    assert booksel.cash(account) == Decimal("29875.00")
+    assert external.all_shares(bench.run) == {"VTI": Decimal("0.5")}
+    runs.reset_kill_switch(from_level="pause", reason="seen", actor="ann")
+    assert agreement.compare()
+    assert selectors.kill_level() == "none"
+    assert "VTI" in bench.trader.foreign
+
+
+def test_a_fraction_that_is_gone_again_differs_again() -> None:
+    bench = Bench.make()
+    agreement = Agreement(trader=bench.trader, mono=lambda: bench.mono_s, at_once=lambda: True)
+    bench.venue.alter("/v2/positions", lambda rows: with_more(rows, HALF))
+    assert not agreement.compare()
+    adoption.acknowledge(difference_id=Difference.objects.get().pk, reason="a gift", actor="ann")
+    assert agreement.compare()
+
+    bench.venue.alter("/v2/positions", lambda rows: rows)
+
+    assert not agreement.compare()
+    assert agreement.differences[0] == "VTI: books 0 shares, broker -0.5"
 
 
 def test_a_half_share_of_nobodys_trade_pauses_entries_and_gets_no_order() -> None:
