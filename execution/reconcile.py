@@ -137,8 +137,9 @@ def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> s
                 trader.note_stranger(order)
             continue
         known.add(ours.pk)
-        if ours.broker_id is not None and order.id != ours.broker_id:
-            continue  # an earlier link of its chain
+        is_link = ours.broker_id in (None, order.id) or venue_state.is_living_link(ours, order)
+        if not is_link:
+            continue  # of its chain, but being left
         _absorb(trader, ours, order, findings)
     return known
 

@@ -14,7 +14,7 @@ from execution.brokers.port import BrokerOrder, BrokerPosition, Shares
 from execution.domain.bracket import legs
 from execution.domain.prices import floor_tick
 from execution.hub.desk import Desk, legs_of, shown
-from execution.hub.protect import DEAD_LEGS
+from execution.hub.legs import DEAD_LEGS
 from execution.models import Trade
 from execution.services import external, runs
 from execution.services import shelter as shelters

@@ -8,8 +8,9 @@ from execution.brokers.port import BrokerError, BrokerOrder
 from execution.domain import bracket
 from execution.domain import orders as domain
 from execution.failpoints import reach
-from execution.hub.desk import LIVE, MS, SECOND, Desk, legs_of, shown
-from execution.hub.waiting import stands
+from execution.hub import legs
+from execution.hub.desk import LIVE, MS, SECOND, Desk, shown
+from execution.hub.waiting import as_planned, stands
 from execution.models import Order, Trade
 from execution.services import journal, moves, trades, venue_state
 from execution.services.moves import OrderStatus as Status
@@ -19,7 +20,6 @@ DUST_USD = Decimal(200)
 HARD_CLOSE_NS = 10 * SECOND
 LOOK_AGAIN_NS = SECOND
 OCO_TRIES_MAX = 2
-DEAD_LEGS = frozenset({"canceled", "expired", "rejected", "filled", "replaced", "done_for_day"})
 
 
 def protect(desk: Desk, trade: Trade) -> str | None:
@@ -40,28 +40,19 @@ def protect(desk: Desk, trade: Trade) -> str | None:
             trade.refresh_from_db()
             if trade.held <= 0:
                 return None
-            if covers(seen, trade.held):
-                _protected(desk, trade)
-                return None
+            if legs.covers(seen, trade.held):
+                return _placed(desk, trade, parent, seen)
     return _restore(desk, trade, parent)
-
-
-def covers(seen: BrokerOrder, shares: int) -> bool:
-    """Do live take-profit and stop-loss orders each cover exactly these shares?"""
-    live = [leg for leg in legs_of(seen) if leg.status not in DEAD_LEGS and leg.side == "sell"]
-    ids = {leg.id for leg in live}
-    live = [leg for leg in live if leg.replaces not in ids]  # a replacement still on its way
-    limits = [leg for leg in live if leg.stop_price is None]
-    stops = [leg for leg in live if leg.stop_price is not None]
-    return all(
-        len(group) == 1 and group[0].quantity - group[0].filled_quantity == shares
-        for group in (limits, stops)
-    )
 
 
 def covered_here(desk: Desk, trade: Trade) -> bool:
     """Do our own rows say that it is protected? Cheap; decides only whether to look."""
-    return stands(desk.live_orders(trade, "tp", "o", "sl"), trade.held)
+    return as_planned(trade, desk.live_orders(trade, "tp", "o", "sl"))
+
+
+def is_gone(desk: Desk, trade: Trade) -> bool:
+    """Do our own rows say that legs are missing, not only that they are misplaced?"""
+    return not stands(desk.live_orders(trade, "tp", "o", "sl"), trade.held)
 
 
 def reanchor(desk: Desk, trade: Trade) -> None:
@@ -131,18 +122,20 @@ def move_leg(
     """PATCH one leg; a leg that is there already needs none, a refusal is asked once more.
 
     The old leg lives until the venue has taken the new price: never a cancel, then a new one.
+    Returns: whether the plan is the new price now. One without an answer is where we wanted it
+    until the venue shows it elsewhere; then it is moved like any that is misplaced.
     """
     if stop is not None:
         limit = bracket.stop_limit(stop, trade.exit_parameters)
     for order in desk.live_orders(trade, *purposes)[-1:]:
-        if (order.limit == limit) if stop is None else (order.stop == stop):
+        if order.limit == limit and order.stop == stop:
             return True
         for _ in range(2):
             outcome = journal.replace(
                 order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns(), limit=limit, stop=stop
             )
             if outcome != "refused":
-                return outcome == "confirmed"
+                return True
     return False
 
 
@@ -163,6 +156,26 @@ def _take_over(desk: Desk, parent: Order, seen: BrokerOrder) -> None:
         row = venue_state.find(desk.run.pk, leg)
         if row is not None and row.pk != parent.pk:
             desk.fills_missing |= venue_state.take_over(row, leg, now_ns=now).fills_missing
+
+
+def _placed(desk: Desk, trade: Trade, parent: Order, seen: BrokerOrder) -> str | None:
+    """The legs cover the shares: are they where they should be? One that is not protects nothing.
+
+    It is moved once; what is misplaced then is replaced by an OCO, and at last the position leaves.
+    """
+    wrong = legs.misplaced(seen, trade)
+    if not wrong and not (legs.are_moving(seen) and trade.protect_tries):
+        _protected(desk, trade)
+        return None
+    if legs.are_moving(seen):
+        return _too_late(desk, trade)
+    if trade.protect_tries:
+        return _restore(desk, trade, parent)
+    desk.note_trade(trade, "order", f"{'; '.join(wrong)}: moving it", level="alarm")
+    Trade.objects.filter(pk=trade.pk).update(protect_tries=1)
+    move_leg(desk, trade, ("tp", "o"), limit=trade.take_profit)
+    move_leg(desk, trade, ("sl",), stop=trade.stop_loss)
+    return None
 
 
 def _protected(desk: Desk, trade: Trade) -> None:
@@ -224,10 +237,9 @@ def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
         stop_loss=stop,
         time_in_force=entry.time_in_force,
     )
+    Trade.objects.filter(pk=trade.pk).update(take_profit=target, stop_loss=stop, reanchored=True)
     order = journal.submit(order, desk.broker, epoch=desk.epoch, now_ns=desk.now_ns())
-    Trade.objects.filter(pk=trade.pk).update(
-        protect_tries=trade.protect_tries + 1, take_profit=target, stop_loss=stop, reanchored=True
-    )
+    Trade.objects.filter(pk=trade.pk).update(protect_tries=trade.protect_tries + 1)
     if order.status == Status.REFUSED:
         desk.note_trade(trade, "order", f"OCO refused: {order.reason}", level="alarm")
         trade.refresh_from_db()
@@ -239,7 +251,7 @@ def _attach_oco(desk: Desk, trade: Trade, entry: Order) -> str | None:
         return None
     trade.refresh_from_db()
     seen = desk.broker.order(str(order.broker_id))
-    if seen is not None and covers(seen, trade.held):
+    if seen is not None and legs.protects(seen, trade):
         _protected(desk, trade)
     return None
 
@@ -261,4 +273,4 @@ def wake_ns(trade: Trade, now_ns: int) -> int | None:
     return now_ns + LOOK_AGAIN_NS // 4
 
 
-__all__ = ["LIVE", "covered_here", "covers", "move_leg", "protect", "reanchor", "wake_ns"]
+__all__ = ["LIVE", "covered_here", "is_gone", "move_leg", "protect", "reanchor", "wake_ns"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from execution.brokers.port import BrokerError, BrokerOrder, FillActivity, TradeUpdate
-from execution.hub import cover, exits, overnight, protect, waiting
+from execution.hub import cover, exits, legs, overnight, protect, waiting
 from execution.hub.desk import MS, SECOND, Desk
 from execution.hub.resolver import Resolver
 from execution.models import Order, Trade
@@ -21,6 +21,7 @@ from signals.messages import Withdrawn
 
 #: Ends of a candidacy that take an unfilled entry back, and the flag of what is filled already.
 TAKEN_BACK = {"halt": "", "revised": "born_from_canceled_print"}
+MOVED = ("replaced", "rejected", "order_replace_rejected")  # a leg may be at another price
 TASK_LOST_S = 25.0
 STREAM_LATE_NS = 2 * SECOND
 #: Passes over the trades in one settling; each pass takes at least one step somewhere.
@@ -64,7 +65,7 @@ class Trader:
                 quantity=update.quantity,
                 price=str(update.price),
             )
-        if order.purpose in ("tp", "sl", "o") and update.event in ("replaced", "rejected"):
+        if order.purpose in ("tp", "sl", "o") and update.event in MOVED:
             self._recheck(order)
         return filled
 
@@ -129,7 +130,7 @@ class Trader:
             seen = self.desk.broker.order(str(parent.broker_id)) if parent else None
         except BrokerError:
             return False
-        return seen is not None and protect.covers(seen, trade.held)
+        return seen is not None and legs.protects(seen, trade)
 
     # --- settling ---------------------------------------------------------------------------------
     def look(self) -> list[Seen]:
@@ -264,8 +265,9 @@ class Trader:
         if safe and not protect.covered_here(self.desk, trade):
             if trade.state == T.HELD_OVERNIGHT and self.take_in_activities():
                 trade.refresh_from_db()  # in new shares, when it was its split that took the legs
+            if protect.is_gone(self.desk, trade):  # legs at other prices are said when looked up
+                self.desk.note_trade(trade, "trade", "protection is gone", level="alarm")
             trade = trades.note_unprotected(trade, self.desk.now_ns())
-            self.desk.note_trade(trade, "trade", "protection is gone", level="alarm")
         if trade.state == T.UNPROTECTED:
             why = protect.protect(self.desk, trade)
             if why is not None:

@@ -6,8 +6,9 @@ the simulation lets every trade that is said to wait be looked at all the same.
 
 from typing import TYPE_CHECKING
 
+from execution.hub import legs
 from execution.hub.desk import SECOND, SELL_PURPOSES, Desk
-from execution.models import Order
+from execution.models import Order, Trade
 from execution.services import moves, trades
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
@@ -64,7 +65,7 @@ def _position_waits(desk: Desk, seen: Seen) -> bool:
     if trade.state == T.PARTIAL:
         return True
     if trade.state == T.OPEN_PROTECTED:
-        return stands(seen.live(("tp", "o", "sl")), trade.held) and (
+        return as_planned(trade, seen.live(("tp", "o", "sl"))) and (
             trade.exit_due_ns is None or not due
         )
     if trade.state != T.EXITING:
@@ -78,6 +79,11 @@ def _position_waits(desk: Desk, seen: Seen) -> bool:
         lost = any(order.status in NO_ANSWER for order in live)
         return bool(live) and (lost or not due)
     return False
+
+
+def as_planned(trade: Trade, live: list[Order]) -> bool:
+    """Do these live orders say that both sides are there, where the trade plans them?"""
+    return stands(live, trade.held) and not legs.misplaced_rows(trade, live)
 
 
 def stands(live: list[Order], shares: int) -> bool:

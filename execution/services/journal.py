@@ -21,11 +21,11 @@ from execution.brokers.port import (
     OutcomeUnknown,
     Refused,
 )
-from execution.domain import bracket
+from execution.domain import bracket, echo
 from execution.domain.limits import Denial
 from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
-from execution.services import external, lease, moves, venue_state
+from execution.services import activity, external, lease, moves, venue_state
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 
@@ -139,7 +139,11 @@ def replace(
     limit: Decimal | None = None,
     stop: Decimal | None = None,
 ) -> str:
-    """PATCH a working order and return the outcome; on success it answers to a new broker id."""
+    """PATCH a working order and return the outcome; on success it answers to a new broker id.
+
+    Its row then has the prices that the venue answered; without an answer those that were asked
+    for, until the venue shows others.
+    """
     attempt = _attempt(order, "replace", epoch, now_ns)
 
     def send() -> BrokerOrder:
@@ -147,15 +151,14 @@ def replace(
         return broker.replace(str(order.broker_id), limit=limit, stop=stop)
 
     outcome, answer = _request(attempt, send)
-    if outcome == "confirmed":
+    if outcome != "refused":
         with transaction.atomic():
             locked = venue_state.locked(order)
-            venue_state.claim_id(locked, answer.id)
-            if locked.status in moves.LIVE:
-                locked.broker_id = answer.id
             locked.replace_requested_ns = now_ns
             locked.limit = limit if limit is not None else locked.limit
             locked.stop = stop if stop is not None else locked.stop
+            if answer is not None:
+                venue_state.follow_replacement(locked, answer)
             locked.save()
     order.refresh_from_db()
     return outcome
@@ -276,20 +279,64 @@ def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int
         locked = venue_state.locked(order)
         venue_state.claim_id(locked, answer.id)
         locked.broker_id = locked.broker_id or answer.id
-        _echo(locked, answer)
+        _echo(locked, answer, now_ns)
         venue_state.absorb_state(locked, answer, now_ns)
         locked.save()
         venue_state.adopt_legs(locked, answer, now_ns)
     reach("journal.after_store")
 
 
-def _echo(order: Order, answer: BrokerOrder) -> None:
+def _echo(order: Order, answer: BrokerOrder, now_ns: int) -> None:
     """Compare the venue's echo with what we asked for; a difference locks entries: people look."""
-    asked = (order.symbol, order.side, order.quantity)
-    told = (answer.symbol, answer.side.value, answer.quantity)
-    if asked != told:
-        order.reason = f"echo differs: asked {asked}, told {told}"[:200]
-        order.quarantined = True
+    found = echo.differences(_asked(order), _told(answer))
+    planned = _legs_asked_for(order)
+    if planned is not None:
+        fresh = [leg for leg in answer.legs if leg.replaces is None]  # moved since: not the echo
+        found += echo.misplaced(planned, [(leg.limit_price, leg.stop_price) for leg in fresh])
+    if not found:
+        return
+    order.reason = f"echo differs: {'; '.join(found)}"[:200]
+    order.quarantined = True
+    text = f"{order.symbol}: the venue did not echo what was asked: {'; '.join(found)}"
+    which = {"symbol": order.symbol, "trade": order.trade_id, "order": order.client_order_id}
+    activity.note(order.run_id, "order", text, level="alarm", market_ns=now_ns, **which)
+
+
+def _asked(order: Order) -> echo.Terms:
+    return echo.Terms(
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity,
+        type=order.type,
+        time_in_force=order.time_in_force,
+        order_class=echo.CLASSES.get(order.purpose, ""),
+        limit=order.take_profit if order.purpose == "o" else order.limit,
+    )
+
+
+def _told(answer: BrokerOrder) -> echo.Terms:
+    return echo.Terms(
+        symbol=answer.symbol,
+        side=answer.side.value,
+        quantity=answer.quantity,
+        type=answer.type,
+        time_in_force=answer.time_in_force,
+        order_class=answer.order_class,
+        limit=answer.limit_price,
+    )
+
+
+def _legs_asked_for(order: Order) -> echo.Legs | None:
+    """Return where the legs of an order were asked for, None when it has none."""
+    if order.take_profit is None or order.stop_loss is None:
+        return None
+    return echo.Legs(target=order.take_profit, stop=order.stop_loss, stop_limit=_stop_limit(order))
+
+
+def _stop_limit(order: Order) -> Decimal | None:
+    if order.stop_loss is None:
+        return None
+    return bracket.stop_limit(order.stop_loss, order.trade.exit_parameters)
 
 
 def _there(price: Decimal | None) -> Decimal:
@@ -305,9 +352,7 @@ def _post(order: Order, broker: Broker) -> BrokerOrder:
         "symbol": order.symbol,
         "quantity": order.quantity,
     }
-    stop_limit = None
-    if order.stop_loss is not None:
-        stop_limit = bracket.stop_limit(order.stop_loss, order.trade.exit_parameters)
+    stop_limit = _stop_limit(order)
     if order.purpose == "e":
         return broker.submit_bracket(
             **common,

@@ -25,6 +25,7 @@ from execution.services.moves import TradeState as T
 from signals.session import day_of
 
 LEGS = ("tp", "sl", "o")
+LEFT = ("pending_replace", "replaced")  # another link of the chain has, or will have, its place
 EXTERNAL = "ext"  # made by somebody else in a symbol that we hold
 
 
@@ -215,14 +216,26 @@ def take_over(order: Order, seen: BrokerOrder, *, now_ns: int) -> Applied:
     """Take over an order's state as REST shows it; executions are booked elsewhere."""
     with transaction.atomic():
         row = locked(order)
-        before = (row.status, row.venue_status, row.broker_id)
+        before = _as_seen(row)
         claim_id(row, seen.id)
-        row.broker_id = row.broker_id or seen.id
+        if row.broker_id is None or is_living_link(row, seen):
+            row.broker_id = seen.id
         missing = absorb_state(row, seen, now_ns)
         row.save()
         adopt_legs(row, seen, now_ns)
-    changed = before != (row.status, row.venue_status, row.broker_id)
-    return Applied(row, changed, missing)
+    return Applied(row, before != _as_seen(row), missing)
+
+
+def _as_seen(row: Order) -> tuple[object, ...]:
+    return row.status, row.venue_status, row.broker_id, row.limit, row.stop
+
+
+def is_living_link(order: Order, seen: BrokerOrder) -> bool:
+    """Is this what a leg answers to? Not what is being replaced, nor a replacement that ended.
+
+    News of a replacement, or of its refusal, may be lost; what works at the venue is the leg.
+    """
+    return order.purpose in LEGS and seen.status in ("new", "held", "partially_filled")
 
 
 def find(run_id: str, seen: BrokerOrder) -> Order | None:
@@ -300,6 +313,14 @@ def claim_id(order: Order, broker_id: str) -> None:
     )
 
 
+def follow_replacement(order: Order, answer: BrokerOrder) -> None:
+    """Let a replaced order answer to its new id, at the prices that the venue says it has."""
+    claim_id(order, answer.id)
+    if order.status in moves.LIVE:
+        order.broker_id = answer.id
+    _reprice(order, answer)
+
+
 def locked(order: Order) -> Order:
     """Lock the trade, then the order (SQLite: the whole database), and return the order fresh."""
     Trade.objects.select_for_update().get(pk=order.trade_id)
@@ -318,7 +339,7 @@ def _follow(order: Order, update: TradeUpdate, now_ns: int) -> bool:
             order.broker_id = seen.id
         return False
     if update.event == "rejected" and seen.replaces:
-        order.reason = "a replacement was rejected"
+        order.reason = "a replacement was rejected"  # its protection is looked up, with its prices
         if order.status in moves.LIVE:
             order.broker_id = seen.replaces
         return False
@@ -339,6 +360,7 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
     order.venue_status = seen.status
     if order.broker_id is None:
         order.broker_id = seen.id
+    _reprice(order, seen)
     event = moves.event_of(seen.status)
     missing = int(seen.filled_quantity) > order.filled_quantity
     if _resize(order, seen) and event == E.FILL and not missing:
@@ -362,6 +384,12 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
 def _taken_back_unheard(order: Order, seen: BrokerOrder) -> bool:
     """Is it over there with fewer shares than it filled? Then we never booked what was broken."""
     return order.status in moves.LIVE and seen.filled_quantity < seen.quantity
+
+
+def _reprice(order: Order, seen: BrokerOrder) -> None:
+    """Let a leg's row say where the venue has it; a link that is being left says nothing."""
+    if order.purpose in LEGS and seen.id == order.broker_id and seen.status not in LEFT:
+        order.limit, order.stop = seen.limit_price, seen.stop_price
 
 
 def _resize(order: Order, seen: BrokerOrder) -> bool:

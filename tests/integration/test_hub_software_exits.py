@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from execution.hub import protect
+from execution.hub import legs
 from execution.hub.software import SoftwareExits
 from execution.models import Order
 from execution.services.moves import TradeState as T
@@ -74,7 +74,7 @@ class Watched:
         found = []
         for order in self.bench.broker.orders(status="all"):
             for leg in (order, *order.legs):
-                live = leg.status not in protect.DEAD_LEGS
+                live = leg.status not in legs.DEAD_LEGS
                 if leg.side == "sell" and leg.stop_price is not None and live:
                     found.append(leg.stop_price)
         return found
