@@ -445,8 +445,6 @@ def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_
     order.filled_value += value
     full = order.filled_quantity >= order.quantity
     moves.move(order, E.FILL if full else E.PARTIAL_FILL, ts_ns)
-    if order.filled_quantity > order.quantity:
-        order.reason = f"overfilled: {order.filled_quantity} of {order.quantity}"
     trade = Trade.objects.get(pk=order.trade_id)
     if order.side == "buy":
         trade.filled_quantity += quantity
@@ -460,6 +458,8 @@ def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_
     if trade.held == 0:
         trade.realized_pnl = trade.exit_value - trade.entry_value
     trade.save()
+    if order.filled_quantity > order.quantity:
+        _overfilled(order, trade, ts_ns)
     reach("state.mid_booking")
     books.record_fill(
         Account.objects.get(run_id=order.run_id, number=trade.account_number),
@@ -472,6 +472,22 @@ def _book(order: Order, *, execution_id: str, quantity: int, price: Decimal, ts_
         ts_ns=ts_ns,
         session_date=day_of(ts_ns),
     )
+
+
+def _overfilled(order: Order, trade: Trade, ts_ns: int) -> None:
+    """Set aside an order with more executions than shares asked for; the shares are ours.
+
+    How large a leg is we only read off the venue, which cuts it, and a stranger's order was not
+    asked for by us: one of them that sold no more than was there is as large as what it filled.
+    """
+    if order.purpose in (*LEGS, EXTERNAL) and trade.held >= 0:
+        order.quantity = order.filled_quantity
+        return
+    what = f"overfilled: {order.filled_quantity} of {order.quantity}"
+    order.reason, order.quarantined = what, True
+    text = f"{order.symbol}: {order.client_order_id} is {what} shares; no entries until you looked"
+    which = {"symbol": order.symbol, "trade": trade.pk, "order": order.client_order_id}
+    activity.note(order.run_id, "order", text, level="alarm", market_ns=ts_ns, **which)
 
 
 def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:

@@ -402,6 +402,11 @@ class VenueEngine(Floor):
                 fill.symbol,
                 lambda at: mishaps.bust(self, fill, at, price=price),
             )
+        rule = self.faults.venue("overfill", fill.symbol, ts_ns) if not fill.leaves else None
+        if rule is not None:
+            self.later(
+                ts_ns + rule.delay_ms * MS, fill.symbol, lambda at: mishaps.overfill(self, fill, at)
+            )
         rule = self.faults.venue("halt", fill.symbol, ts_ns)
         if rule is not None:
             self.halted.add(fill.symbol)

@@ -44,6 +44,7 @@ VENUE_FAULTS = {
     "bust": "an execution is broken, `delay_ms` later",
     "correct": "an execution gets another price (+`ticks` cents), `delay_ms` later",
     "partial": "a fill is partial",
+    "overfill": "an order gets a third more shares than it asked for, `delay_ms` later",
     "halt": "a symbol stops trading for `seconds` after a fill",
     "hidden": "a look-up by its name misses an order that is younger than 20 s",
     "lose_leg": "the stop of a group is canceled by somebody, `delay_ms` after the entry is filled",

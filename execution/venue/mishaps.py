@@ -34,6 +34,15 @@ def fill_ended(
     return fill
 
 
+def overfill(floor: "Floor", fill: Fill, ts_ns: int) -> Fill:
+    """Execute more of an order than it asked for, as a defect inside a venue would."""
+    order = floor.orders[fill.order_id]
+    more, position = floor.execute(order, max(fill.quantity // 3, 1), fill.price, ts_ns)
+    floor.say(Event.FILL.value, order, ts_ns, fill=more, position=position)
+    floor.settle(order.symbol, ts_ns)
+    return more
+
+
 def bust(floor: "Floor", fill: Fill, ts_ns: int, *, price: Decimal | None = None) -> None:
     """Break an execution; with a price, the exchange corrects it to that price instead."""
     order = floor.orders[fill.order_id]

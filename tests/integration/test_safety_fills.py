@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from execution import reconcile
+from execution import reconcile, selectors
 from execution.brokers.port import TradeUpdate
-from execution.models import Order, Trade
+from execution.hub import exits
+from execution.models import Activity, Order, Trade
 from execution.services import trades
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from execution.venue.account import Fill
+from execution.venue.faults import Rule
 from execution.venue.orders import VenueOrder
 from tests.fakes.desk import Bench
 from tests.integration.test_hub_exits import partial_entry
@@ -259,3 +261,50 @@ def test_a_short_position_locks_entries() -> None:
     findings = reconcile.reconcile(bench.trader)
 
     assert any("short" in line for line in findings.differences)
+
+
+# --- more than was asked for ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1000])
+def test_an_overfilled_entry_locks_entries_and_every_share_is_protected(delay_ms: int) -> None:
+    bench = Bench.make(Rule(do="overfill", nth=1, delay_ms=delay_ms))
+    bench.open()
+
+    for _ in range(12):
+        bench.step(500)
+
+    entry, trade = bench.entry(), bench.trade()
+    assert (entry.quantity, entry.filled_quantity) == (298, 397)
+    assert (entry.quarantined, entry.reason) == (True, "overfilled: 397 of 298")
+    assert selectors.has_unresolved_order(bench.run)
+    (line,) = Activity.objects.filter(level="alarm", text__contains="overfilled: 397 of 298")
+    assert "no entries until you looked" in line.text
+    assert (trade.state, trade.held, bench.held_at_venue()) == (T.OPEN_PROTECTED, 397, 397)
+    assert not bench.venue.engine.naked_since
+    assert reconcile.reconcile(bench.trader).differences == []
+
+
+def test_an_overfilled_entry_is_left_like_any_other() -> None:
+    bench = Bench.make(Rule(do="overfill", nth=1))
+    bench.open()
+
+    exits.leave(bench.desk, bench.trade(), "kill")
+    for _ in range(8):
+        bench.step(500)
+
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+
+
+def test_an_overfilled_sell_is_bought_back_and_locks_entries() -> None:
+    bench = Bench.make(Rule(do="overfill", nth=2))
+    bench.open()
+    exits.begin(bench.desk, bench.trade(), "kill", hard=True)
+
+    for _ in range(8):
+        bench.step(500)
+
+    assert Order.objects.get(purpose="f").quarantined
+    assert Order.objects.get(purpose="c").filled_quantity == 99
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+    assert selectors.has_unresolved_order(bench.run)
