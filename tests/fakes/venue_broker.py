@@ -49,6 +49,7 @@ class InMemoryVenue:
         self.requests: list[tuple[str, str]] = []
         self._faults: list[tuple[str, str, str]] = []
         self._changes: dict[str, Callable[[Any], Any]] = {}
+        self.silent = ""  # the path whose every GET gets an error page
 
     def broker(self) -> AlpacaBroker:
         broker = AlpacaBroker(key="k", secret="s", url=URL)
@@ -97,6 +98,8 @@ class InMemoryVenue:
         return ""
 
     def serve(self, method: str, path: str, query: bytes, body: bytes) -> tuple[int, bytes]:
+        if self.silent and method == "GET" and path == self.silent:
+            return 503, b"<html>unavailable</html>"
         fault = self._fault_of(method, path)
         if fault == "refused_connection":
             raise requests.exceptions.ConnectionError(
