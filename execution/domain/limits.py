@@ -46,7 +46,10 @@ class DenyCode(StrEnum):
     KILL_SWITCH = "kill_switch", "the kill switch is not at `none`"
     MODE = "mode", "trading mode and account differ, or trading is off"
     LEASE = "lease", "the hub's lease is unknown or ends within 6 s"
-    PARAMETERS = "parameters", "the entry's parameters are not valid"
+    PARAMETERS = (
+        "parameters",
+        "the set that decided, or the one that counts now, is gone, invalid or of another mode",
+    )
     SIGNAL_AGE = "signal_age", "the signal has expired"
     SESSION = (
         "session",
@@ -95,7 +98,10 @@ class Denial:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitContext:
-    """The newest facts; None is unknown and denies, except where the field says otherwise."""
+    """What is known when it is sent; None is unknown and denies, except where the field says so.
+
+    What only prints tell (halts, bands, last price and print, flags) is as of the round.
+    """
 
     now_ns: int
     mode: str

@@ -13,10 +13,11 @@ from execution.brokers.port import AccountSnapshot, Broker, BrokerError
 from execution.domain.limits import Denial, DenyCode, LimitContext, recheck
 from execution.domain.orders import OrderStatus
 from execution.domain.rounds import EntryPlan, RoundInput
-from execution.models import Order, OrderAttempt, Round, Trade
+from execution.models import Order, OrderAttempt, Round, Run, Trade
 from execution.services import journal, trades
 from execution.services.rounds import inputs_of
 from signals.messages import Quote
+from signals.parameters.catalogue import InvalidParameters, validate
 
 MS = 1_000_000
 MINUTE_NS = 60_000_000_000
@@ -48,8 +49,8 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
     if order.status != OrderStatus.INTENT or order.purpose != "e":
         return order
     row = Round.objects.get(run_id=order.run_id, k=order.trade.k)
-    parameters = order.run.parameters[str(row.params_version)]
     plan = plan_of(order.trade)
+    parameters = order.run.parameters.get(str(row.params_version), {})
     denial = _denial(order, plan, inputs_of(row), parameters, broker, facts)
     if denial is not None:
         journal.deny(
@@ -103,7 +104,7 @@ def _denial(
         account_mode=facts.account_mode,
         kill_switch=selectors.kill_level(),
         lease_left_ms=facts.lease_left_ms,
-        parameters_valid=True,
+        parameters_valid=_are_valid(parameters, inputs.mode, order.run),
         open_ns=inputs.open_ns,
         close_ns=inputs.close_ns,
         reconciled_ns=facts.reconciled_ns,
@@ -129,7 +130,32 @@ def _denial(
         unsettled_usd=day.proceeds,
         usual_value=_usual_value(order),
     )
-    return recheck(plan, context, parameters)
+    denial, by_now = recheck(plan, context, parameters), _counting_now(order.run)
+    if denial is None and by_now is not parameters:
+        denial = recheck(plan, context, by_now)  # a limit that was tightened since the decision
+    return denial
+
+
+def _counting_now(run: Run) -> dict[str, Any]:
+    """Return the run's set of parameters that counts for the next round; {}: there is none."""
+    found: dict[str, Any] = run.parameters.get(str(run.parameters_version), {})
+    return found
+
+
+def _are_valid(decided_by: dict[str, Any], mode: str, run: Run) -> bool:
+    """May an entry leave by the set that decided it? There is one, whole and without contradiction.
+
+    Another set may count by now: it must be valid, too, and of the same trading mode. Its limits
+    are asked beside those of the decision.
+    """
+    for values in (decided_by, _counting_now(run)):
+        try:
+            complete = validate(values)
+        except InvalidParameters:
+            return False
+        if not values or complete["alpaca_trading_mode"] != mode:
+            return False
+    return True
 
 
 def _account(

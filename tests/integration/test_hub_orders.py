@@ -1,6 +1,7 @@
 """From a decided round to flat, on a real database and the venue's own engine."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from accounts import check as books_check
 from accounts.models import Account
 from execution import invariants, reconcile, selectors
 from execution.models import Order, OrderAttempt, Trade
-from execution.services import lease, rounds
+from execution.services import lease, rounds, runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from tests.fakes.desk import Bench
@@ -357,3 +358,54 @@ def test_a_copy_of_a_trade_update_changes_nothing() -> None:
 
     assert bench.trade().held == 298
     assert_books_hold(bench)
+
+
+def count_now(bench: Bench, **changes: Any) -> None:
+    """Another set of parameters began to count after the decision."""
+    values = {"1": bench.parameters, "2": {**bench.parameters, **changes}}
+    runs.update_run(bench.run, parameters=values, parameters_version=2)
+
+
+def test_an_entry_whose_parameters_are_gone_is_denied() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    runs.update_run(bench.run, parameters={"2": bench.parameters}, parameters_version=2)
+
+    order = bench.send(order_id)
+
+    assert (order.status, order.denied_code) == (Status.DENIED, "parameters")
+    assert bench.venue.posts() == 0
+    assert bench.trade().slot_key is None
+
+
+@pytest.mark.parametrize(
+    "broken", [{"stop_loss_percent": -1.0}, {"no_such_name": 1}, {"alpaca_trading_mode": "live"}]
+)
+def test_an_entry_whose_parameters_are_not_valid_is_denied(broken: dict[str, Any]) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    runs.update_run(bench.run, parameters={"1": {**bench.parameters, **broken}})
+
+    assert bench.send(order_id).denied_code == "parameters"
+    assert bench.venue.posts() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, ""),
+        ({"cooldown_after_trade_s": 5}, ""),
+        ({"alpaca_trading_mode": "off"}, "parameters"),
+        ({"max_spread_bps": 1.0}, "spread"),
+        ({"tp_max": "wide"}, "parameters"),
+    ],
+)
+def test_what_counts_since_the_decision_may_forbid_its_entry(
+    changes: dict[str, Any], code: str
+) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    count_now(bench, **changes)
+
+    assert bench.send(order_id).denied_code == code
+    assert bench.venue.posts() == (not code)
