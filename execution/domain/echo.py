@@ -19,7 +19,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     symbol: str
     side: str
-    quantity: int
+    quantity: int | Decimal
     type: str
     time_in_force: str
     order_class: str  # "" | "bracket" | "oco"

@@ -9,7 +9,7 @@ from datetime import time
 
 from execution.brokers.port import BrokerOrder
 from execution.hub.desk import Desk
-from execution.hub.protect import DEAD_LEGS
+from execution.hub.legs import DEAD_LEGS
 from execution.services import external, journal, runs, venue_state
 from signals.session import new_york_ns
 

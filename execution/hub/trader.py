@@ -75,7 +75,7 @@ class Trader:
         In a symbol of which we hold shares it is adopted by its news, or its executions.
         """
         self.foreign.add(seen.symbol)
-        idle = seen.status in protect.DEAD_LEGS and not seen.filled_quantity
+        idle = seen.status in legs.DEAD_LEGS and not seen.filled_quantity
         if idle or venue_state.holder(self.desk.run, seen) is not None:
             return
         if external.note_order(self.desk.run, seen, now_ns=self.desk.now_ns(), locks=True):
