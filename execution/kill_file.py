@@ -8,13 +8,14 @@ can measure how long it took to hear, whatever else is dead.
 import json
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-#: From weak to strong; `freeze` and `flatten` contradict each other, and out is safer than stuck.
-STRENGTH = ("none", "pause", "cancel_entries", "freeze", "flatten")
+from execution.domain.kill_levels import STRENGTH
+
 NAME, HEARD = "kill.json", "kill.heard.json"
 
 
@@ -43,13 +44,17 @@ def read() -> Mapping[str, str]:
     return body if level in STRENGTH else {"level": "pause", "reason": f"no such level: {level}"}
 
 
+def moment(said: Mapping[str, str]) -> datetime | None:
+    """Return when it was written; None when that is not to be read."""
+    try:
+        at = datetime.fromisoformat(said["at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return at if at.tzinfo is not None else None
+
+
 def clear() -> None:
     path().unlink(missing_ok=True)
-
-
-def stronger(one: str, other: str) -> str:
-    """Return the level that counts of two."""
-    return max(one, other, key=STRENGTH.index)
 
 
 def answer(level: str, *, at_ns: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from django.db.models import Count, Q, QuerySet
 
 from execution import kill_file
+from execution.domain.kill_levels import stronger
 from execution.domain.orders import TRADE_ENDED, OrderStatus, TradeState
 from execution.models import (
     Activity,
@@ -49,6 +50,16 @@ class TradingDayFacts:
     proceeds: Decimal = Decimal(0)  # of what was sold, USD
     trades_of: dict[str, int] = field(default_factory=dict)
     last_exit_of: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandingSwitch:
+    """The kill switch as it counts, and who turned it there; `at` None: nobody knows when."""
+
+    level: str = "none"
+    reason: str = ""
+    actor: str = ""
+    at: datetime | None = None
 
 
 def trading_day(run: Run) -> TradingDayFacts:
@@ -123,10 +134,24 @@ def has_unresolved_order(run: Run) -> bool:
 
 
 def kill_level() -> str:
+    """Return the level that counts."""
+    return kill_switch().level
+
+
+def kill_switch() -> StandingSwitch:
     """Return the kill switch as it stands: the stronger of the database's and this host's file."""
-    newest = KillSwitch.objects.first()
-    row = newest.level if newest is not None else "none"
-    return kill_file.stronger(row, kill_file.read()["level"])
+    newest, file = KillSwitch.objects.first(), kill_file.read()
+    row = StandingSwitch() if newest is None else StandingSwitch(
+        level=newest.level, reason=newest.reason, actor=newest.actor, at=newest.at
+    )  # fmt: skip
+    if stronger(row.level, file["level"]) == row.level:
+        return row
+    return StandingSwitch(
+        level=file["level"],
+        reason=str(file.get("reason", "")),
+        actor=str(file.get("actor") or kill_file.NAME),
+        at=kill_file.moment(file),
+    )
 
 
 def broken_limit(order: Order) -> dict[str, str]:

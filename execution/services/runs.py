@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from execution import kill_file
+from execution.domain.kill_levels import stronger
 from execution.errors import SwitchMoved
 from execution.failpoints import reach
 from execution.models import KillSwitch, Run, RunState, StartupStep
@@ -126,7 +127,7 @@ def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch
     with transaction.atomic():
         newest = _locked_switch()
         level = newest.level if newest is not None else "none"
-        level = kill_file.stronger(level, kill_file.read()["level"])
+        level = stronger(level, kill_file.read()["level"])
         if level != from_level or level == "none":
             raise SwitchMoved(f"the kill switch is at {level}, not at {from_level}")
         return set_kill_switch(level="none", reason=reason, actor=actor)

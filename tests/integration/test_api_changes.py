@@ -1,12 +1,13 @@
 """Parameters are saved as one set or not at all; the kill switch stops easily and resets hard."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from execution import selectors
+from execution import kill_file, selectors
 from execution.models import KillSwitch
 from execution.services import runs
 from signals.models import ParameterSet
@@ -137,6 +138,23 @@ def test_the_switch_turns_and_says_who(client: Client, token: str) -> None:
     assert (answer["level"], answer["reason"]) == ("pause", "lunch")
     assert selectors.kill_level() == "pause"
     assert get(client, "kill-switch", token).json()["actor"].startswith("key ")
+
+
+def test_a_level_that_only_the_file_says_is_told_by_every_route_and_reset(
+    client: Client, token: str, settings: Any, tmp_path: Path
+) -> None:
+    settings.TRADEPLANE_HOME = tmp_path
+    post(client, "kill-switch", token, PAUSE)
+    kill_file.write(level="freeze", reason="by hand", actor="root", at="2026-11-27T15:00:00+00:00")
+
+    told = get(client, "kill-switch", token).json()
+    levels = (told["level"], get(client, "status", token).json()["kill_switch"])
+    answer = post(client, "kill-switch/reset", token, RESET | {"from_level": told["level"]})
+
+    assert levels == ("freeze", "freeze")
+    assert (told["reason"], told["actor"]) == ("by hand", "root")
+    assert told["at"] == "2026-11-27T15:00:00Z"
+    assert (answer.status_code, selectors.kill_level()) == (200, "none")
 
 
 @pytest.mark.parametrize("body", [{"level": "none", "reason": "x"}, {"level": "pause"}, {}])

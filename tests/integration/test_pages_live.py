@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.test import Client
 
+from execution import kill_file
 from execution.models import Activity, Decision, Run, ShardChange, StartupStep, Trade
 from execution.services import runs
 from shards.state import STORED_ROW
@@ -455,6 +457,39 @@ def test_a_pause_is_undone_from_the_level_that_was_seen(market: Run) -> None:
     client_of("ann").post("/stop/turn/", {"level": "none", "reason": "b", "from_level": "pause"})
 
     assert (kept, level()) == ("pause", "none")
+
+
+@pytest.fixture
+def home(settings: Any, tmp_path: Path) -> Path:
+    """A home of its own: the kill file lies in it."""
+    settings.TRADEPLANE_HOME = tmp_path
+    return tmp_path
+
+
+def test_the_page_shows_the_level_of_the_file_and_gets_out_of_it(market: Run, home: Path) -> None:
+    runs.set_kill_switch(level="pause", reason="a row", actor="ann")
+    kill_file.write(level="freeze", reason="a file", actor="root", at="2026-03-02T15:00:00+00:00")
+
+    page = client_of("ann").get("/stop/").content.decode()
+    seen = re.findall(r'name="from_level" value="(\w+)"', page)
+    client_of("ann").post("/stop/turn/", {"level": "none", "reason": "ok", "from_level": seen[0]})
+
+    assert "Frozen: only the stop and target at the broker act." in page
+    assert "root, Mon 02 Mar 10:00 ET: “a file”" in page
+    assert "Entries are paused." not in page
+    assert (set(seen), level()) == ({"freeze"}, "none")
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-27", None])
+def test_a_damaged_kill_file_is_shown_as_what_it_counts_for(
+    board: Board, home: Path, at: str | None
+) -> None:
+    kill_file.path().write_text(json.dumps({"level": "nonsense", "at": at}))
+
+    switch = board.read()[0]["switch"]
+
+    assert (switch["level"], switch["by"]) == ("pause", "kill.json")
+    assert switch["reason"] == "no such level: nonsense"
 
 
 def test_a_viewer_stops_nothing_and_a_form_from_elsewhere_neither(market: Run) -> None:

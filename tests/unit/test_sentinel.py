@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from execution import kill_file, sentinel, way_out
+from execution.domain.kill_levels import stronger
 from execution.sentinel import SECOND, Look, Sentinel, Watch, must_act
 from execution.simulation import market
 from tests.fakes.venue_broker import InMemoryVenue
@@ -292,7 +293,7 @@ def test_a_damaged_kill_file_says_pause(home, text: str) -> None:
     ],
 )
 def test_the_stronger_level_counts(one: str, other: str, counts: str) -> None:
-    assert kill_file.stronger(one, other) == kill_file.stronger(other, one) == counts
+    assert stronger(one, other) == stronger(other, one) == counts
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 4.0])

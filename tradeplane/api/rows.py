@@ -15,6 +15,7 @@ from accounts import selectors as books
 from accounts.models import Account, Posting
 from execution import selectors
 from execution.models import Decision, KillSwitch, Order, Round, Run, Trade
+from execution.selectors import StandingSwitch
 from signals import selectors as parameter_selectors
 from tradeplane.api.schemas import (
     LIMIT_MAX,
@@ -156,14 +157,11 @@ def postings(asked: LedgerAsked) -> "QuerySet[Posting]":
 
 
 def switch() -> dict[str, Any]:
-    """Return the kill switch as it stands and who turned it."""
-    newest = KillSwitch.objects.first()
-    if newest is None:
-        return {"level": "none", "reason": "", "actor": "", "at": None}
-    return switch_row(newest)
+    """Return the kill switch as it counts and who turned it there."""
+    return switch_row(selectors.kill_switch())
 
 
-def switch_row(row: KillSwitch) -> dict[str, Any]:
+def switch_row(row: KillSwitch | StandingSwitch) -> dict[str, Any]:
     return {"level": row.level, "reason": row.reason, "actor": row.actor, "at": row.at}
 
 

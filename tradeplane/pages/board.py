@@ -15,8 +15,8 @@ import redis
 from accounts import selectors as books
 from accounts.models import Account
 from execution import selectors
-from execution.models import KillSwitch, Round, RoundState, Run, RunState, Trade
-from execution.selectors import TradingDayFacts
+from execution.models import Round, RoundState, Run, RunState, Trade
+from execution.selectors import StandingSwitch, TradingDayFacts
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults
 from signals.session import BUCKET_NS
@@ -112,7 +112,7 @@ class Board:
         trades = selectors.active_trades(run)
         newest = selectors.newest_round(run)
         table = self._candidates(run, newest, p)
-        switch = KillSwitch.objects.first()
+        switch = selectors.kill_switch()
         described = [position.describe(trade, self._mark(run, trade.symbol), p) for trade in trades]
         begun = steps.steps(selectors.startup_steps(run), run.started_at)
         cells = letters.cells(run, beats, float(p["max_relay_lag_ms"]))
@@ -251,15 +251,14 @@ def mode(run: Run | None) -> dict[str, str]:
     return {"kind": kind, "word": word, "note": note}
 
 
-def switch_of(row: KillSwitch | None) -> dict[str, str]:
-    if row is None or row.level == "none":
+def switch_of(switch: StandingSwitch) -> dict[str, str]:
+    if switch.level == "none":
         return {"level": "none"}
     return {
-        "level": row.level,
-        "said": SWITCH_SAID[row.level],
-        "reason": row.reason,
-        "actor": row.actor,
-        "at": figures.wall(row.at),
+        "level": switch.level,
+        "said": SWITCH_SAID[switch.level],
+        "reason": switch.reason,
+        "by": switch.actor if switch.at is None else f"{switch.actor}, {figures.wall(switch.at)}",
     }
 
 
@@ -277,7 +276,7 @@ def say(
     newest: Round | None,
     trades: list[Trade],
     day: TradingDayFacts,
-    switch: KillSwitch | None,
+    switch: StandingSwitch,
     p: Mapping[str, Any],
     health: Health,
 ) -> dict[str, str]:
@@ -314,9 +313,9 @@ def say(
 
 
 def _why_idle(
-    trades: list[Trade], day: TradingDayFacts, switch: KillSwitch | None, p: Mapping[str, Any]
+    trades: list[Trade], day: TradingDayFacts, switch: StandingSwitch, p: Mapping[str, Any]
 ) -> str:
-    if switch is not None and switch.level != "none":
+    if switch.level != "none":
         return SWITCH_SAID[switch.level]
     names = ", ".join(trade.symbol for trade in trades)
     slots = int(p["max_concurrent_positions"]) if p["concurrent_trading"] else 1
@@ -396,7 +395,7 @@ def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
         beats.pop("relay", None)
     return {
         "mode": mode(None),
-        "switch": switch_of(KillSwitch.objects.first()),
+        "switch": switch_of(selectors.kill_switch()),
         "hero": {
             "say": "Nothing has run yet.",
             "more": "Start with script/up.",
