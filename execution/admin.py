@@ -7,6 +7,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline
+from execution import selectors
+from execution.domain.kill_levels import crosses
+from execution.errors import SwitchStands
 from execution.models import (
     Acknowledgement,
     Activity,
@@ -208,5 +211,13 @@ class KillSwitchAdmin(ReadOnlyAdmin):
 
     def _turn(self, request: HttpRequest, level: str) -> None:
         actor: Any = request.user
-        runs.set_kill_switch(level=level, reason="from the admin", actor=actor.get_username())
-        self.message_user(request, f"The kill switch is at {level}.", messages.WARNING)
+        if crosses(selectors.kill_level(), level):
+            said = "The kill switch is frozen: the stop page asks for the word that it takes."
+            self.message_user(request, said, messages.ERROR)
+            return
+        try:
+            runs.set_kill_switch(level=level, reason="from the admin", actor=actor.get_username())
+        except SwitchStands as exc:
+            self.message_user(request, f"Nothing was changed: {exc}.", messages.ERROR)
+        else:
+            self.message_user(request, f"The kill switch is at {level}.", messages.WARNING)

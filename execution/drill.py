@@ -39,6 +39,7 @@ def run(broker: Broker, *, url: str, direct: bool, actor: str) -> dict[str, Any]
     Raises:
         ValueError: not a paper account, or the switch is turned already.
         DatabaseError: the database did not come back: the switch stays at flatten.
+        SwitchMoved: somebody turned it meanwhile: it stays where they put it.
     """
     host = urlsplit(url).hostname or ""
     if host not in (*LOOPBACK, PAPER_HOST):
@@ -130,7 +131,7 @@ def _said_so(after: int) -> bool:
 
 
 def _reset(actor: str) -> None:
-    runs.set_kill_switch(level="none", reason="the drill is over", actor=actor)
+    runs.reset_kill_switch(from_level="flatten", reason="the drill is over", actor=actor)
 
 
 def _insist(write: Callable[[], object]) -> None:

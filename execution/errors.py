@@ -8,7 +8,8 @@ ExecutionError
 ├── DayOver              the hub's trading day is over and the next begins: leave, begin anew
 ├── RunFailed(reason)    the run cannot reach its end: record it, leave
 ├── ExportFailed         a table cannot be written: say why in one line
-└── SwitchMoved          the kill switch is at another level than was meant: show it
+├── SwitchMoved          the kill switch is at another level than was meant: show it
+└── SwitchStands         a stop that stands is stronger than the one asked for: show it
 
 What a broker call may raise (`Refused`, `OutcomeUnknown`) stands in `brokers/port.py`; an illegal
 move of an order or a trade is `domain.orders.IllegalTransition`.
@@ -51,6 +52,16 @@ class RunFailed(ExecutionError):
 
 class SwitchMoved(ExecutionError):
     """Somebody turned the kill switch between a person's look and their reset."""
+
+
+class SwitchStands(ExecutionError):
+    """Nobody weakens a stop by turning the switch: that is a reset, which has its own right."""
+
+    def __init__(self, standing: str, level: str) -> None:
+        super().__init__(
+            f"the kill switch stands at {standing}, which is stronger than {level}; "
+            f"end {standing} first"
+        )
 
 
 class ExportFailed(ExecutionError):

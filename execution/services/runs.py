@@ -5,13 +5,12 @@ from typing import Any
 
 from django.db import transaction
 
-from execution import kill_file
-from execution.domain.kill_levels import stronger
-from execution.errors import SwitchMoved
+from execution import kill_file, selectors
+from execution.domain.kill_levels import TURNS, crosses
+from execution.errors import SwitchMoved, SwitchStands
 from execution.failpoints import reach
 from execution.models import KillSwitch, Run, RunState, StartupStep
 
-LEVELS = ("none", "pause", "cancel_entries", "flatten", "freeze")
 REASON_MAX = 300
 
 
@@ -89,29 +88,29 @@ def set_step(run: Run, name: str, state: str, reason: str = "") -> bool:
 
 
 def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
-    """Turn the kill switch; the row stays as the record of who and why.
+    """Turn the kill switch to a stop; the row stays as the record of who and why.
 
     Raises:
-        ValueError: no such level, or no reason given.
+        SwitchStands: a stronger stop stands; what may follow which says `kill_levels.TURNS`.
+        ValueError: no such stop, or no reason given.
     """
-    if level not in LEVELS:
-        raise ValueError(f"no such level: {level} (there are {', '.join(LEVELS)})")
-    if not reason.strip():
-        raise ValueError("turning the kill switch needs a reason")
+    if level not in TURNS["none"]:
+        raise ValueError(f"no such stop: {level} (there are {', '.join(TURNS['none'])})")
     with transaction.atomic():
-        _locked_switch()
-        row = KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])
-    if level == "none":
-        kill_file.clear()
+        standing = _locked_level()
+        if level not in TURNS[standing]:
+            raise SwitchStands(standing, level)
+        row = _record(level, reason, actor)
+    if crosses(kill_file.read()["level"], level):  # else the file would outvote the row
+        kill_file.write(level=level, reason=reason, actor=actor, at=row.at.isoformat())
     reach("kill.after_level")
     return row
 
 
 def pause_entries(*, reason: str, actor: str) -> bool:
-    """Turn the switch to `pause` unless something stronger holds already; False when it did."""
+    """Turn the switch to `pause` unless it stops something already; False when it did."""
     with transaction.atomic():
-        newest = _locked_switch()
-        if newest is not None and newest.level != "none":
+        if _locked_level() != "none":
             return False
         set_kill_switch(level="pause", reason=reason, actor=actor)
     return True
@@ -125,15 +124,22 @@ def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch
         ValueError: no reason given.
     """
     with transaction.atomic():
-        newest = _locked_switch()
-        level = newest.level if newest is not None else "none"
-        level = stronger(level, kill_file.read()["level"])
+        level = _locked_level()
         if level != from_level or level == "none":
             raise SwitchMoved(f"the kill switch is at {level}, not at {from_level}")
-        return set_kill_switch(level="none", reason=reason, actor=actor)
+        row = _record("none", reason, actor)
+    kill_file.clear()
+    reach("kill.after_level")
+    return row
 
 
-def _locked_switch() -> KillSwitch | None:
-    """Lock the newest row and return what is newest then: turns come one after the other."""
+def _locked_level() -> str:
+    """Lock the newest row and return the level that counts: turns come one after the other."""
     KillSwitch.objects.select_for_update().first()
-    return KillSwitch.objects.first()
+    return selectors.kill_level()
+
+
+def _record(level: str, reason: str, actor: str) -> KillSwitch:
+    if not reason.strip():
+        raise ValueError("turning the kill switch needs a reason")
+    return KillSwitch.objects.create(level=level, reason=reason[:200], actor=actor[:80])

@@ -4,6 +4,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from execution.domain.kill_levels import TURNS
 from execution.models import Trade
 from execution.selectors import kill_level
 from execution.services import runs
@@ -80,7 +81,11 @@ class Street:
         self.world.engine.on_quote(market.SYMBOL, bid, ask, self.world.now_ns)
 
     def turn_switch(self, level: str) -> None:
-        runs.set_kill_switch(level=level, reason="a whim", actor="simulation")
+        standing = kill_level()
+        if level not in TURNS[standing]:  # weaker: a person ends what stands first
+            runs.reset_kill_switch(from_level=standing, reason="a whim", actor="simulation")
+        if level != "none":
+            runs.set_kill_switch(level=level, reason="a whim", actor="simulation")
         self.flatten = level == "flatten"
 
     # --- the market -------------------------------------------------------------------------------

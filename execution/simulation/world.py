@@ -145,7 +145,7 @@ class World:
         market.use_parameters()
         kill_file.clear()
         if kill_level() != "none":  # of the day before: a seed alone must show the same again
-            runs.set_kill_switch(level="none", reason="a new day", actor="simulation")
+            runs.reset_kill_switch(from_level=kill_level(), reason="a new day", actor="simulation")
         self._start_hub()
         while not self._enough():
             self._turn()
@@ -174,7 +174,7 @@ class World:
         self._redis_back_ns = 0
         self.engine.halted.clear()
         if kill_level() == "freeze":
-            runs.set_kill_switch(level="none", reason="healed", actor="simulation")
+            runs.reset_kill_switch(from_level="freeze", reason="healed", actor="simulation")
         if self.hub is not None and self.rng.random() < 0.75:  # else it must find out by itself
             self._post("stream", "down")
             self._post("stream", "up")

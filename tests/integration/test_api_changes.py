@@ -167,6 +167,20 @@ def test_the_switch_is_not_reset_by_turning_it(
     assert selectors.kill_level() == "flatten"
 
 
+def test_the_right_to_stop_is_not_the_right_to_weaken_a_stop(client: Client) -> None:
+    token = a_key(KILL)[1]
+    first = post(client, "kill-switch", token, {"level": "freeze", "reason": "fire"})
+
+    answer = post(client, "kill-switch", token, PAUSE)
+
+    assert (first.status_code, answer.status_code) == (200, 409)
+    assert answer.json()["error"] == (
+        "the kill switch stands at freeze, which is stronger than pause; end freeze first"
+    )
+    assert selectors.kill_level() == "freeze"
+    assert KillSwitch.objects.count() == 1
+
+
 def test_a_reset_needs_a_typed_reason_and_the_level_it_ends(client: Client, token: str) -> None:
     post(client, "kill-switch", token, PAUSE)
 

@@ -17,6 +17,7 @@ from django.db import OperationalError, connection
 
 from execution import drill, failpoints, kill_file, selectors, way_out
 from execution.brokers.alpaca import AlpacaBroker
+from execution.errors import SwitchMoved, SwitchStands
 from execution.hub.kill_watch import KillWatch
 from execution.models import Figure, KillSwitch, Order
 from execution.services import activity, runs
@@ -94,12 +95,71 @@ def test_without_a_database_the_file_counts_and_the_broker_is_asked(monkeypatch,
     assert "the file counts" in capsys.readouterr().err
 
 
+@pytest.mark.django_db
+@pytest.mark.db
+@pytest.mark.parametrize("level", ["pause", "cancel_entries"])
+@pytest.mark.parametrize("standing", ["flatten", "freeze"])
+def test_a_stop_that_stands_is_not_weakened_wherever_it_was_turned(
+    standing: str, level: str
+) -> None:
+    call_command("killswitch", standing, "--reason", "fire", "--yes")
+    with pytest.raises(CommandError, match=rf"at {standing}, .* stronger than {level}; end "):
+        call_command("killswitch", level, "--reason", "typo", "--yes")
+    by_file = (kill_file.read()["level"], selectors.kill_level())
+    kill_file.clear()
+    with pytest.raises(CommandError, match="stronger"):
+        call_command("killswitch", level, "--reason", "typo")
+    with pytest.raises(SwitchStands):
+        runs.set_kill_switch(level=level, reason="typo", actor="test")
+
+    assert by_file == (standing, standing)
+    assert (kill_file.read()["level"], selectors.kill_level()) == ("none", standing)
+    assert not runs.pause_entries(reason="doubt", actor="hub")
+    call_command("killswitch", "none", "--yes", "--reason", "out")
+    assert selectors.kill_level() == "none"
+
+
+@pytest.mark.django_db
+@pytest.mark.db
+def test_a_freeze_ends_a_flatten_only_in_so_many_words() -> None:
+    call_command("killswitch", "flatten", "--yes", "--reason", "out")
+
+    with pytest.raises(CommandError, match=r"flatten stands; freeze: .* add --yes"):
+        call_command("killswitch", "freeze", "--reason", "odd")
+    kept = selectors.kill_level()
+    runs.set_kill_switch(level="freeze", reason="odd", actor="somebody on the page")
+
+    assert kept == "flatten"
+    assert (kill_file.read()["level"], selectors.kill_level()) == ("freeze", "freeze")
+
+
+@pytest.mark.django_db
+@pytest.mark.db
+def test_a_freeze_of_meanwhile_outlives_the_drill(monkeypatch) -> None:
+    bench = Bench.make()
+    bench.open()
+    frozen: list[str] = []
+
+    def freeze(_: float) -> None:
+        bench.venue.advance(20)
+        if not frozen:
+            frozen.append("now")
+            runs.set_kill_switch(level="freeze", reason="odd", actor="test")
+
+    monkeypatch.setattr(drill.time, "sleep", freeze)
+
+    with pytest.raises(SwitchMoved, match="at freeze, not at flatten"):
+        drill.run(bench.broker, url="http://127.0.0.1:1", direct=True, actor="test")
+
+    assert selectors.kill_level() == "freeze"
+
+
 def test_a_reset_without_a_database_resets_nothing(monkeypatch) -> None:
     def away(**_: object) -> None:
         raise OperationalError("away")
 
     kill_file.write(level="flatten", reason="a test", actor="test", at="now")
-    monkeypatch.setattr(runs, "set_kill_switch", away)
+    monkeypatch.setattr(selectors, "kill_level", away)
 
     with pytest.raises(CommandError, match="nothing is reset"):
         call_command("killswitch", "none", "--yes", "--reason", "x")

@@ -8,6 +8,9 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from execution.models import KillSwitch
+from execution.selectors import kill_level
+from execution.services import runs
 from tests import page_market
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +70,27 @@ def test_a_record_opens_and_cannot_be_changed_or_deleted(admin_client: Client) -
         seen.add(model._meta.label)
 
     assert {"accounts.JournalEntry", "accounts.Posting", "execution.Order"} <= seen
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("standing", "action", "then", "said"),
+    [
+        ("pause", "flatten", "flatten", "The kill switch is at flatten."),
+        ("flatten", "pause", "flatten", "stands at flatten, which is stronger than pause"),
+        ("freeze", "flatten", "freeze", "the stop page asks for the word"),
+    ],
+)
+def test_its_actions_on_the_kill_switch_only_tighten(
+    admin_client: Client, standing: str, action: str, then: str, said: str
+) -> None:
+    row = runs.set_kill_switch(level=standing, reason="a test", actor="test")
+
+    answer = admin_client.post(
+        address(KillSwitch, "changelist"),
+        {"action": action, "_selected_action": [str(row.pk)]},
+        follow=True,
+    )
+
+    assert said in answer.content.decode()
+    assert kill_level() == then

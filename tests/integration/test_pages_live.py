@@ -449,6 +449,17 @@ def test_flatten_wants_its_word(market: Run) -> None:
     assert level() == "flatten"
 
 
+def test_a_press_on_pause_does_not_weaken_what_stands(market: Run) -> None:
+    runs.set_kill_switch(level="flatten", reason="a", actor="ann")
+    client = client_of("ann")
+
+    client.post("/stop/turn/", {"level": "pause", "reason": "b"})
+
+    assert level() == "flatten"
+    page = client.get("/stop/").content.decode()
+    assert "Nothing was changed: the kill switch stands at flatten, which is stronger" in page
+
+
 def test_a_pause_is_undone_from_the_level_that_was_seen(market: Run) -> None:
     runs.set_kill_switch(level="pause", reason="a", actor="ann")
 

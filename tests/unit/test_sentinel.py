@@ -5,7 +5,6 @@ from decimal import Decimal
 import pytest
 
 from execution import kill_file, sentinel, way_out
-from execution.domain.kill_levels import stronger
 from execution.sentinel import SECOND, Look, Sentinel, Watch, must_act
 from execution.simulation import market
 from tests.fakes.venue_broker import InMemoryVenue
@@ -281,19 +280,6 @@ def test_a_damaged_kill_file_says_pause(home, text: str) -> None:
     kill_file.path().write_text(text)
 
     assert kill_file.read()["level"] == "pause"
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "counts"),
-    [
-        ("none", "pause", "pause"),
-        ("flatten", "pause", "flatten"),
-        ("freeze", "flatten", "flatten"),
-        ("none", "none", "none"),
-    ],
-)
-def test_the_stronger_level_counts(one: str, other: str, counts: str) -> None:
-    assert stronger(one, other) == stronger(other, one) == counts
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 4.0])

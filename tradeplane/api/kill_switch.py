@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 from ninja.errors import HttpError
 
-from execution.errors import SwitchMoved
+from execution.errors import SwitchMoved, SwitchStands
 from execution.models import KillSwitch
 from execution.services import runs
 from tradeplane.api import rows
@@ -35,18 +35,21 @@ def kill_switch_history(request: HttpRequest, asked: Query[s.HistoryAsked]) -> l
 
 @router.post(
     "/kill-switch",
-    response={200: s.SwitchOut, **REFUSALS},
+    response={200: s.SwitchOut, **REFUSALS, **CONFLICT},
     auth=needs(KILL),
     throttle=Throttle("kill"),
 )
 def turn_kill_switch(
     request: HttpRequest, body: s.SwitchIn, idempotency_key: IdempotencyKey = None
 ) -> Answer:
-    """Stop: the hub acts within its next look. Its exits never wait for this."""
+    """Stop: the hub acts within its next look. 409 when a stronger stop stands."""
 
     def act() -> Answer:
         actor = caller_of(request).name
-        row = runs.set_kill_switch(level=body.level, reason=body.reason, actor=actor)
+        try:
+            row = runs.set_kill_switch(level=body.level, reason=body.reason, actor=actor)
+        except SwitchStands as exc:
+            raise HttpError(409, str(exc)) from exc
         return _jsonable(row)
 
     return once(request, idempotency_key, act)

@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from execution import selectors
-from execution.errors import SwitchMoved
+from execution.errors import SwitchMoved, SwitchStands
 from execution.services import activity, runs
 from tradeplane.pages import access
 from tradeplane.pages.shell import page
@@ -57,7 +57,7 @@ def turn(request: HttpRequest) -> HttpResponse:
             )
         else:
             runs.set_kill_switch(level=level, reason=reason, actor=actor)
-    except (ValueError, SwitchMoved) as exc:
+    except (ValueError, SwitchMoved, SwitchStands) as exc:
         messages.error(request, f"Nothing was changed: {exc}.")
         return _back(request)
     run = selectors.current_run()

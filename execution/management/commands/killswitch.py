@@ -12,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from execution import drill, kill_file, selectors, way_out
+from execution.domain.kill_levels import TURNS, crosses
+from execution.errors import SwitchMoved, SwitchStands
 from execution.services import runs
 from execution.short_waits import short_waits
 
@@ -33,7 +35,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("level", nargs="?", choices=sorted(EFFECTS))
         parser.add_argument("--reason", default="", help="why; required to turn it")
-        parser.add_argument("--yes", action="store_true", help="required for flatten and none")
+        parser.add_argument(
+            "--yes", action="store_true", help="required for flatten, none, and freeze over flatten"
+        )
         parser.add_argument(
             "--direct", action="store_true", help="flatten at the broker itself, at once"
         )
@@ -70,31 +74,53 @@ class Command(BaseCommand):
         if not options["reason"].strip():
             raise CommandError("turning the kill switch needs a reason")
         actor = getpass.getuser()
-        if level != "none":
-            kill_file.write(
-                level=level,
-                reason=options["reason"],
-                actor=actor,
-                at=datetime.now(UTC).isoformat(),
-            )
+        if level == "none":
+            self._reset(options["reason"], actor)
+        else:
+            self._stop(level, actor, options)
+        if options["suspend"] or level == "none":
+            self._suspend(suspended=level != "none", wanted=options["suspend"])
+        self.stdout.write(self.style.SUCCESS(f"{level}: {EFFECTS[level]}"))
+
+    def _stop(self, level: str, actor: str, options: dict[str, Any]) -> None:
+        if level != "flatten":  # which may follow everything, and waits for nothing
+            self._must_not_weaken(level, sure=options["yes"])
+        at = datetime.now(UTC).isoformat()
+        kill_file.write(level=level, reason=options["reason"], actor=actor, at=at)
         direct = options["direct"]
         if level == "flatten" and direct:
             self._leave(patience_s=0.0)
         told = self._tell_database(level, options["reason"], actor)
         if level == "flatten" and not direct:
             self._leave(patience_s=HUB_PATIENCE_S if told else 0.0)
-        if options["suspend"] or level == "none":
-            self._suspend(suspended=level != "none", wanted=options["suspend"])
-        self.stdout.write(self.style.SUCCESS(f"{level}: {EFFECTS[level]}"))
+
+    def _must_not_weaken(self, level: str, *, sure: bool) -> None:
+        """Raises: CommandError: a stronger stop stands, or `flatten` does and nobody said --yes."""
+        try:
+            standing = selectors.kill_level()
+        except DatabaseError:
+            standing = kill_file.read()["level"]
+        if level not in TURNS[standing]:
+            raise CommandError(f"{SwitchStands(standing, level)}: killswitch none --yes")
+        if crosses(standing, level) and not sure:
+            raise CommandError(f"{standing} stands; {level}: {EFFECTS[level]}; add --yes to do it")
+
+    def _reset(self, reason: str, actor: str) -> None:
+        try:
+            standing = selectors.kill_level()
+            if standing != "none":
+                runs.reset_kill_switch(from_level=standing, reason=reason, actor=actor)
+        except DatabaseError as exc:
+            raise CommandError(f"the database does not answer, nothing is reset: {exc}") from exc
+        except SwitchMoved as exc:
+            raise CommandError(f"nothing is reset: {exc}") from exc
 
     def _tell_database(self, level: str, reason: str, actor: str) -> bool:
         try:
             runs.set_kill_switch(level=level, reason=reason, actor=actor)
+        except SwitchStands as exc:  # turned at this very moment
+            raise CommandError(str(exc)) from exc
         except DatabaseError as exc:
-            if level == "none":
-                raise CommandError(
-                    f"the database does not answer, nothing is reset: {exc}"
-                ) from exc
             self.stderr.write(f"the database does not answer ({exc}); the file counts")
             return False
         return True
@@ -127,7 +153,7 @@ class Command(BaseCommand):
         try:
             broker = way_out.own_broker()
             result = drill.run(broker, url=broker.url, direct=direct, actor=getpass.getuser())
-        except (ValueError, way_out.BrokerError, DatabaseError) as exc:
+        except (ValueError, way_out.BrokerError, DatabaseError, SwitchMoved) as exc:
             raise CommandError(str(exc)) from exc
         for name, value in result.items():
             self.stdout.write(f"{name:<12} {value}")
