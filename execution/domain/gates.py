@@ -14,6 +14,7 @@ from execution.domain.rounds import GateResult, RoundInput
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
+NOT_ASKED = "Not asked: no candidate of this round could fire."
 NO_DAY = "Today's trades are unknown."
 PDT_EQUITY_USD = Decimal(25_000)
 PDT_MOST = 3  # day trades in five sessions (the rule before June 2026)
@@ -227,6 +228,8 @@ def _health(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
 
 
 def _account(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
+    if not r.account_asked:
+        return unknown("G5", NOT_ASKED, open=True)
     if r.account is None:
         return unknown("G5", "The account is unknown.")
     a = r.account
@@ -255,6 +258,8 @@ def start_equity(r: RoundInput) -> Decimal:
 def _daily_loss(r: RoundInput, p: Mapping[str, Any]) -> GateResult:
     if r.daily_loss_latched:
         return state("G7", False, "", "The daily loss limit was reached; it holds for the day.")
+    if r.account is None and not r.account_asked:
+        return unknown("G7", NOT_ASKED, open=True)
     equity = start_equity(r)
     if r.day_pnl is None or equity <= 0:
         return unknown("G7", "The day's profit and loss is unknown.")

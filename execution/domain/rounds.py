@@ -140,6 +140,11 @@ class RoundInput:
         """End of the round's bucket; what is decided is measured from here, not from now."""
         return (self.k + 1) * BUCKET_NS
 
+    @property
+    def account_asked(self) -> bool:
+        """The hub asks the broker for the account only when a candidate may fire."""
+        return not self.candidates or any(not c.shadow for c in self.candidates)
+
     @cached_property
     def claims(self) -> Counter[tuple[str, int]]:
         """How many candidates claim a symbol in a bucket, counted once for the whole round."""

@@ -90,6 +90,24 @@ def test_the_primary_reason_is_the_first_failed_gate_of_the_fixed_order() -> Non
     assert record.all_failed == ("G8", "S13", "C3", "score")
 
 
+@pytest.mark.parametrize("account", [an_account(), None])
+def test_where_only_near_misses_are_judged_the_account_that_nobody_asked_for_says_nothing(
+    account: Any,
+) -> None:
+    facts = {"account": account, "day_pnl": None if account is None else Decimal(0)}
+    old = {**facts, "account_as_of_ns": END_NS - 420_000_000_000}
+    miss = a_candidate("MISS", shadow=True)
+    alone = decide(a_round(miss, **old), some_parameters(), {})
+    beside = decide(a_round(a_candidate(), miss, **old), some_parameters(), {})
+
+    (record,) = alone.records
+    said = {gate.id: (gate.passed, gate.open) for gate in record.gates}
+    assert (said["G5"], "G5" in record.primary_reason) == ((None, True), False)
+    assert said["G7"] == ((True, True) if account else (None, True))
+    assert all("G5" in one.all_failed for one in beside.records)
+    assert not beside.entries
+
+
 def test_a_shadow_is_recorded_and_never_fires_nor_counts_in_the_funnel() -> None:
     decision = decide(a_round(a_candidate(shadow=True)), some_parameters(), {})
     record = decision.records[0]
