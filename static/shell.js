@@ -134,7 +134,8 @@ function guard() {
   for (const form of $$("#stop-form, .stop-page form")) {
     const may = !$(".reason input", form)?.disabled;
     for (const button of $$("button[name=level]", form)) {
-      const word = $("[data-guard]", button.closest("li") ?? form);
+      const step = button.closest("li"); // going on again stands in none, and needs no word
+      const word = step && $("[data-guard]", step);
       button.disabled = !may || (word !== null && word.value.trim() !== word.dataset.guard);
     }
   }

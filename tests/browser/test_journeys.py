@@ -151,6 +151,29 @@ def test_stop_with_the_kill_switch_and_go_on(page: Page, web: Web) -> None:
     expect(page.locator(".banner.stopped")).to_have_count(0)
 
 
+def test_the_page_of_the_stop_leads_out_of_a_freeze_that_only_the_file_says(
+    page: Page, web: Web
+) -> None:
+    web.python(
+        "from execution import kill_file\n"
+        "kill_file.write(level='freeze', reason='by hand', actor='root', at='')"
+    )
+    page.goto(f"{web.url}/stop/")
+    ready(page)
+    form = page.locator(".stop-page form")
+    expect(page.locator(".banner.stopped")).to_contain_text("Frozen: only the stop and target")
+    shoot(page, "frozen")
+    form.get_by_label("Type FLATTEN").fill("FLATTEN")
+    form.get_by_label("Type FLATTEN").fill("")
+    expect(form.get_by_role("button", name="Sell everything")).to_be_disabled()
+    form.get_by_label("Why").fill("it was nothing")
+
+    form.get_by_role("button", name="Entries on again").click()
+
+    expect(page.locator(".toast")).to_contain_text("Entries are on again.")
+    expect(page.locator(".banner.stopped")).to_have_count(0)
+
+
 def test_read_the_log_and_acknowledge(page: Page) -> None:
     page.get_by_role("link", name="Log", exact=True).click()
     page.get_by_role("link", name=re.compile("^Errors")).click()
