@@ -154,6 +154,19 @@ def test_a_freeze_of_meanwhile_outlives_the_drill(monkeypatch) -> None:
     assert selectors.kill_level() == "freeze"
 
 
+@pytest.mark.parametrize("level", ["none", "pause"])
+def test_without_a_database_the_level_is_unknown(monkeypatch, level: str) -> None:
+    def away() -> None:
+        raise OperationalError("away")
+
+    if level != "none":
+        kill_file.write(level=level, reason="a test", actor="test", at="now")
+    monkeypatch.setattr(selectors, "kill_switch", away)
+
+    with pytest.raises(CommandError, match=f"^unknown: the database.*this host says {level}"):
+        call_command("killswitch")
+
+
 def test_a_reset_without_a_database_resets_nothing(monkeypatch) -> None:
     def away(**_: object) -> None:
         raise OperationalError("away")

@@ -59,14 +59,15 @@ class Command(BaseCommand):
                 self._turn(options["level"], options)
 
     def _show(self) -> None:
-        file = kill_file.read()
         try:
-            now = selectors.kill_level()
+            now = selectors.kill_switch()
         except DatabaseError as exc:
-            now = file["level"]
-            self.stderr.write(f"the database does not answer ({exc}); by the file:")
-        why = f" ({file['reason']})" if file.get("reason") else ""
-        self.stdout.write(f"{now}: {EFFECTS[now]}{why}")
+            raise CommandError(
+                f"unknown: the database does not answer ({exc}); {kill_file.NAME} of this host "
+                f"says {kill_file.read()['level']}, and the stronger of the two counts"
+            ) from exc
+        why = f" ({now.reason}; {now.actor})" if now.level != "none" else ""
+        self.stdout.write(f"{now.level}: {EFFECTS[now.level]}{why}")
 
     def _turn(self, level: str, options: dict[str, Any]) -> None:
         if level in ("none", "flatten") and not options["yes"]:
