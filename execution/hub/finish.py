@@ -42,6 +42,7 @@ def finish(hub: Coordinator, *, wall_s: float) -> None:
         **selectors.counts(run),
         "trades": selectors.trade_rows(run),
         "parameters_version": run.parameters_version,
+        "kill_switch": selectors.kill_level(),
         "hashes": {
             "buckets": bucket_digest,
             "candidates": candidates_hash(run),

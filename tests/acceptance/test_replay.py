@@ -10,6 +10,7 @@ WINDOW = ("10:00", "11:00")
 KEYS = {
     "prints", "buckets", "candidates", "rounds", "decisions", "orders", "fills", "trades",
     "parameters_version", "hashes", "books_ok", "invariants", "wall_s",
+    "kill_switch",
 }  # fmt: skip
 
 pytestmark = [pytest.mark.tape, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -36,6 +37,7 @@ def test_a_day_has_candidates_and_an_entry_and_clean_books(summaries, day):
     summary = summaries[day]
 
     assert set(summary) >= KEYS
+    assert summary["kill_switch"] == "none"
     assert summary["candidates"] > 0
     assert summary["orders"] > 0
     assert len(summary["trades"]) >= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from execution.services import runs
 from signals import selectors
 from signals.parameters import catalogue
 from tradeplane.runtime import redis
@@ -17,6 +18,7 @@ from tradeplane.runtime.roles import MANAGE, SyntheticPlan, TapePlan, redis_role
 from tradeplane.runtime.run_parameters import activate_first, activate_for_run, chosen_values
 from tradeplane.runtime.summary import as_table, verdict
 from tradeplane.runtime.supervisor import Supervisor
+from tradeplane.runtime.up import Options, Up
 
 
 def refused(*arguments: str) -> tuple[int, str]:
@@ -65,6 +67,21 @@ def test_a_wrong_parameter_is_wrong_usage(arguments: list[str], word: str) -> No
 
     assert code == 2
     assert word in message
+
+
+@pytest.mark.django_db
+def test_a_stop_that_stands_is_told_at_the_start(settings, tmp_path: Path, capsys) -> None:
+    settings.TRADEPLANE_HOME = tmp_path
+    up = Up(Options())
+    up._tell_kill_switch()
+    quiet = capsys.readouterr().out
+
+    runs.set_kill_switch(level="pause", reason="odd fills", actor="ann")
+    up._tell_kill_switch()
+
+    assert quiet == ""
+    told = capsys.readouterr().out
+    assert "the kill switch is at pause (odd fills; ann): no entries until" in told
 
 
 def test_a_missing_tape_is_one_line() -> None:

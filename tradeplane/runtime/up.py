@@ -228,11 +228,19 @@ class Up:
             self.say("up", f"parameters: version {version} ({self._options.parameters_comment})")
         elif self._options.market is not None and activate_first(FIRST_PROFILE):
             self.say("up", f"parameters: profile {FIRST_PROFILE}, until you change them")
+        self._tell_kill_switch()
         users = get_user_model().objects
         if not users.exists():
             password = secrets.token_urlsafe(12)
             users.create_superuser("admin", password=password)
             self.say("up", f"sign in as admin with the password {password} (shown only now)")
+
+    def _tell_kill_switch(self) -> None:
+        """A stop outlives the start; a run that trades nothing must not look like a quiet day."""
+        switch = selectors.kill_switch()
+        if switch.level != "none":
+            said = f"the kill switch is at {switch.level} ({switch.reason}; {switch.actor})"
+            self.say("up", f"{said}: no entries until `killswitch none --yes --reason TEXT`")
 
     def _fresh_relay_keys(self) -> tuple[list[Keys], Keys]:
         """New consumers' keys for this start; those of the last start are revoked."""
