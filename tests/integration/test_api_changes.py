@@ -181,6 +181,15 @@ def test_the_right_to_stop_is_not_the_right_to_weaken_a_stop(client: Client) -> 
     assert KillSwitch.objects.count() == 1
 
 
+@pytest.mark.parametrize("reason", ["", "   ", "\t"])
+def test_a_blank_reason_is_refused_in_words(client: Client, token: str, reason: str) -> None:
+    turned = post(client, "kill-switch", token, PAUSE | {"reason": reason})
+    saved = post(client, "parameters", token, CHANGE | {"reason": reason})
+
+    assert {turned.status_code, saved.status_code} == {422}
+    assert turned.json() == saved.json() == {"error": "reason: say why, it is kept"}
+
+
 def test_a_reset_needs_a_typed_reason_and_the_level_it_ends(client: Client, token: str) -> None:
     post(client, "kill-switch", token, PAUSE)
 

@@ -115,6 +115,16 @@ def test_decisions_are_filtered(client: Client, token: str, question: str, found
         "ledger?account=x",
         "ledger?kind=%00",
         "accounts/0",
+        "trades?state=closde",
+        "orders?status=workng",
+        "ledger?kind=fil",
+        "ledger?ledger=csh",
+        "positions?foo=1",
+        "candidates?x=1",
+        "funnel?runs=1",
+        "why-not?symbol=AIG&kk=1",
+        "parameters/history?last=1",
+        "kill-switch/history?last=1",
         "decisions?symbol=%F0%9F%92%A9",
         "parameters/versions/-1",
         "trades?run=%00",
@@ -128,6 +138,18 @@ def test_a_bad_question_is_refused_in_one_line(client: Client, token: str, path:
 
     assert answer.status_code == 422
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_word_that_a_filter_does_not_know_is_answered_with_those_it_knows(
+    client: Client, token: str
+) -> None:
+    a_trade(a_run())
+
+    answer = get(client, "trades?state=closde", token)
+    known = asked(client, token, "trades?state=closed")
+
+    assert "'open_protected'" in answer.json()["error"]
+    assert known["items"] == []
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def kill_switch(request: HttpRequest) -> Answer:
 @router.get("/kill-switch/history", response={200: list[s.SwitchOut], **REFUSALS})
 def kill_switch_history(request: HttpRequest, asked: Query[s.HistoryAsked]) -> list[Answer]:
     """Every turn of the switch, newest first."""
+    rows.only_known(request, asked)
     return [rows.switch_row(row) for row in KillSwitch.objects.all()[: asked.limit]]
 
 

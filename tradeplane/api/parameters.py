@@ -18,6 +18,7 @@ from tradeplane.api import schemas as s
 from tradeplane.api.auth import caller_of, needs
 from tradeplane.api.errors import CONFLICT, NOT_FOUND, REFUSALS
 from tradeplane.api.idempotency import IdempotencyKey, once
+from tradeplane.api.rows import only_known
 from tradeplane.api.scopes import ADMIN
 from tradeplane.api.scopes import PARAMETERS as SAVE
 from tradeplane.api.throttle import Throttle
@@ -46,6 +47,7 @@ def catalogue(request: HttpRequest) -> list[Answer]:
 @router.get("/parameters/history", response={200: list[s.ChangeOut], **REFUSALS})
 def history(request: HttpRequest, asked: Query[s.HistoryAsked]) -> list[Answer]:
     """Who changed what, when and why; newest first."""
+    only_known(request, asked)
     return [asdict(change) for change in selectors.parameter_history(asked.limit)]
 
 

@@ -33,6 +33,7 @@ def status(request: HttpRequest) -> Answer:
 @router.get("/candidates", response={200: s.CandidatesOut, **REFUSALS}, tags=["decisions"])
 def candidates(request: HttpRequest) -> Answer:
     """The candidates of the newest bucket that had any, and the gates that hold each back."""
+    rows.only_known(request, s.NothingAsked())
     return rows.candidates(rows.run_of(None))
 
 
@@ -84,6 +85,7 @@ def _trial(request: HttpRequest, new: dict[str, object]) -> int:
 @router.get("/funnel", response={200: s.FunnelOut, **REFUSALS, **NOT_FOUND}, tags=["decisions"])
 def funnel(request: HttpRequest, asked: Query[s.FunnelAsked]) -> Answer:
     """What blocks most: how the candidates narrowed down in one round, or over the day."""
+    rows.only_known(request, asked)
     run = rows.run_of(asked.run)
     if run is None:
         raise Http404("there is no run yet")
@@ -94,6 +96,7 @@ def funnel(request: HttpRequest, asked: Query[s.FunnelAsked]) -> Answer:
 @router.get("/why-not", response={200: s.WhyNotOut, **REFUSALS, **NOT_FOUND}, tags=["decisions"])
 def why_not(request: HttpRequest, asked: Query[s.WhyNotAsked]) -> Answer:
     """Why any symbol did not fire in any five seconds, also one that was no candidate."""
+    rows.only_known(request, asked)
     run = rows.run_of(asked.run)
     if run is None:
         raise Http404("there is no run yet")
@@ -122,9 +125,10 @@ def orders(request: HttpRequest, asked: Query[s.OrdersAsked]) -> Answer:
 
 
 @router.get("/positions", response={200: s.Positions, **REFUSALS, **NOT_FOUND}, tags=["books"])
-def positions(request: HttpRequest, account: Query[s.Id | None] = None) -> Answer:
-    """Open positions by the books; `account` is an id, by default that of the newest run."""
-    return rows.positions(rows.account_of(account))
+def positions(request: HttpRequest, asked: Query[s.PositionsAsked]) -> Answer:
+    """Open positions by the books."""
+    rows.only_known(request, asked)
+    return rows.positions(rows.account_of(asked.account))
 
 
 @router.get("/accounts", response={200: s.Accounts, **REFUSALS}, tags=["books"])

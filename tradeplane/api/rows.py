@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db.models import F, Model, QuerySet
 from django.http import Http404, HttpRequest
+from ninja import Schema
 from ninja.errors import HttpError
 from redis.exceptions import RedisError
 
@@ -40,14 +41,24 @@ def page(request: HttpRequest, rows: "QuerySet[Any]", asked: PageAsked) -> dict[
     Raises:
         HttpError: 422, a filter that this list does not have.
     """
-    known = type(asked).model_fields
-    if strange := sorted(set(request.GET) - set(known)):
-        raise HttpError(422, f"no filter {strange[0][:40]!r} here (there are {', '.join(known)})")
+    only_known(request, asked)
     if asked.before is not None:
         rows = rows.filter(pk__lt=asked.before)
     found = list(rows.order_by("-pk")[: asked.limit + 1])
     items = found[: asked.limit]
     return {"items": items, "next": items[-1].pk if len(found) > asked.limit else None}
+
+
+def only_known(request: HttpRequest, asked: Schema) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        HttpError: 422, a filter that this route does not have.
+    """
+    known = type(asked).model_fields
+    if strange := sorted(set(request.GET) - set(known)):
+        there = f"there are {', '.join(known)}" if known else "there is none"
+        raise HttpError(422, f"no filter {strange[0][:40]!r} here ({there})")
 
 
 def run_of(run_id: str | None) -> Run | None:

@@ -5,7 +5,12 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from accounts.domain.ledger import Ledger as BooksLedger
+from accounts.models import JournalEntry
+from execution.domain.orders import OrderStatus, TradeState
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 ID_MAX = 2**53
@@ -22,8 +27,18 @@ Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9./-]{1,16}$", examples=["AIG"])]
 RunId = Annotated[str, Field(pattern=r"^[!-~]{1,40}$", description="default: the newest run")]
 Id = Annotated[int, Field(ge=1, le=ID_MAX)]
 Version = Annotated[int, Field(ge=0, le=ID_MAX)]
+
+
+def _one_line(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "say why, it is kept")
+    if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in text):
+        raise PydanticCustomError("control", "must be one line, without control characters")
+    return text
+
+
 #: One line of text from a person; no control characters, which would forge lines of a log.
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, AfterValidator(_one_line)]
 Outcome = Literal["fired", "not_fired", "shadow"]
 
 
@@ -103,20 +118,28 @@ class WhyNotOut(Schema):
 
 
 class TradesAsked(OfRun):
-    state: str | None = Field(None, pattern=r"^[a-z_]{1,20}$")
+    state: TradeState | None = None
     day: date | None = None
 
 
 class OrdersAsked(OfRun):
-    status: str | None = Field(None, pattern=r"^[a-z_]{1,20}$")
+    status: OrderStatus | None = None
     trade: Id | None = None
+
+
+class NothingAsked(Schema):
+    """A list without filters."""
+
+
+class PositionsAsked(Schema):
+    account: Id | None = Field(None, description="default: the account of the newest run")
 
 
 class LedgerAsked(PageAsked):
     account: Id | None = Field(None, description="default: the account of the newest run")
     symbol: Symbol | None = None
-    ledger: str | None = Field(None, pattern=r"^[a-z_]{1,16}$")
-    kind: str | None = Field(None, pattern=r"^[a-z_]{1,16}$")
+    ledger: BooksLedger | None = None
+    kind: JournalEntry.Kind | None = None
     day: date | None = None
 
 
