@@ -37,14 +37,12 @@ def write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     Raises:
         ExportFailed: another ending, or a folder that cannot be written.
     """
+    write_as = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix)
+    if write_as is None:
+        raise ExportFailed(f"{path}: name a file that ends in .csv or .parquet")
     fresh = path.with_name(f".{path.name}.part")
     try:
-        if path.suffix == ".csv":
-            _write_csv(fresh, rows, columns)
-        elif path.suffix == ".parquet":
-            _write_parquet(fresh, rows, columns)
-        else:
-            raise ExportFailed(f"{path.name}: give it the ending .csv or .parquet")
+        write_as(fresh, rows, columns)
         fresh.replace(path)
     except OSError as exc:
         raise ExportFailed(f"{path}: {exc.strerror}") from exc

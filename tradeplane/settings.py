@@ -35,7 +35,11 @@ def _kept_secret(path: Path) -> str:
 
 # --- where state lives -------------------------------------------------------------------------
 TRADEPLANE_HOME = Path(env.str("TRADEPLANE_HOME", default=str(BASE_DIR / "var"))).resolve()
-SECRET_KEY = env.str("SECRET_KEY", default="") or _kept_secret(TRADEPLANE_HOME / "secret_key")
+try:
+    TRADEPLANE_HOME.mkdir(parents=True, exist_ok=True)
+    SECRET_KEY = env.str("SECRET_KEY", default="") or _kept_secret(TRADEPLANE_HOME / "secret_key")
+except OSError as exc:
+    raise SystemExit(f"TRADEPLANE_HOME={TRADEPLANE_HOME} cannot be used: {exc.strerror}") from None
 
 # --- Django ------------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=False)

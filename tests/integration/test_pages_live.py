@@ -424,6 +424,35 @@ def test_an_operator_pauses_with_a_reason_and_everybody_reads_it(market: Run) ->
     assert Activity.objects.filter(text="ann set the kill switch to pause: odd news").exists()
 
 
+@pytest.mark.parametrize("number", ["²", "99999999999999999999999", "-1", "x", "%00"])
+def test_a_number_that_is_none_is_no_error_of_ours(owner: Client, number: str) -> None:
+    form = {"id": number, "all": number}
+
+    assert owner.get(f"/log/?before={number}").status_code == 200
+    assert owner.get(f"/symbol/AIG/bars/?decision={number}").status_code == 200
+    assert owner.get(f"/parameters/?from={number}").status_code in (200, 404)
+    assert owner.post("/log/acknowledge/", form).status_code == 302
+    assert owner.post("/parameters/preview/", {"minutes": number}).status_code in (200, 422)
+    changed = owner.post("/system/shards/", {"action": "drain", "shard": number})
+    assert changed.status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/symbol/%00/", "/symbol/A%00G/bars/", "/symbol/?s=%00"])
+def test_what_no_stock_can_be_called_is_not_here(owner: Client, path: str) -> None:
+    answer = owner.get(path)
+
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/decision/999/", "/symbol/%00/", "/nowhere/"])
+def test_what_is_not_here_is_said_in_one_sentence(owner: Client, path: str) -> None:
+    page = owner.get(path).content.decode()
+
+    (said,) = re.findall(r"<p>([^<]+)</p>", page)
+    assert said.endswith(".")
+    assert not said.endswith("..")
+
+
 @pytest.mark.parametrize(
     "form",
     [

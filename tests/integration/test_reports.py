@@ -153,7 +153,7 @@ def test_tables_are_written_whole_or_not_at_all(closed: Bench, tmp_path: Path) -
         (row,) = csv.DictReader(file)
     assert tuple(row) == reports.TRADE_COLUMNS
     assert D(row["pnl"]) == closed.trade().realized_pnl
-    with pytest.raises(CommandError, match=r"ending \.csv or \.parquet"):
+    with pytest.raises(CommandError, match=r"ends in \.csv or \.parquet"):
         call_command("books", "trades", "--run", closed.run.pk, "--out", str(tmp_path / "t.xls"))
     assert [one.name for one in tmp_path.iterdir()] == ["trades.csv"]
 
@@ -215,6 +215,9 @@ def test_what_cannot_be_reported_is_one_line(db: None, tmp_path: Path) -> None:
         call_command("books", "trades")
     with pytest.raises(ExportFailed, match="nowhere"):
         tables.write(tmp_path / "nowhere" / "t.csv", [], ("a",))
+    for no_file in ("", ".", "/", "..", "a.txt"):
+        with pytest.raises(ExportFailed, match="name a file that ends in"):
+            tables.write(Path(no_file), [], ("a",))
 
 
 @pytest.mark.db

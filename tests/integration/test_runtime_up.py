@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,24 @@ def test_a_stop_that_stands_is_told_at_the_start(settings, tmp_path: Path, capsy
     assert quiet == ""
     told = capsys.readouterr().out
     assert "the kill switch is at pause (odd fills; ann): no entries until" in told
+
+
+@pytest.mark.parametrize("home", ["/proc/x", str(MANAGE)])
+@pytest.mark.parametrize("secret", [{}, {"SECRET_KEY": "x" * 40}])
+def test_a_home_that_cannot_be_is_one_line(home: str, secret: dict[str, str]) -> None:
+    own = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+    done = subprocess.run(
+        [sys.executable, str(MANAGE), "up"],
+        env={**own, **secret, "TRADEPLANE_HOME": home},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"TRADEPLANE_HOME={home} cannot be used: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_missing_tape_is_one_line() -> None:

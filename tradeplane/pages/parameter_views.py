@@ -15,6 +15,7 @@ from signals.errors import StaleParameters
 from signals.parameters.catalogue import PARAMETERS, BadValue, ParameterError
 from signals.session import BUCKET_NS
 from tradeplane.pages import access, figures, parameters, previews
+from tradeplane.pages.asked import whole_number
 from tradeplane.pages.kept import bars_of
 from tradeplane.pages.parameters import Judged
 from tradeplane.pages.shell import page
@@ -34,10 +35,11 @@ def show(request: HttpRequest) -> HttpResponse:
     asked = request.GET.get("from", "")
     if words := request.GET.getlist("change"):
         return _changed_form(request, version, active, words)
-    if not asked.isdigit():
+    wanted = whole_number(asked)
+    if wanted is None:
         return _form(request, version, active)
     try:
-        old = selectors.parameters_of(int(asked))
+        old = selectors.parameters_of(wanted)
     except ParameterError as exc:
         raise Http404(str(exc)) from exc
     typed = {**old, "kill_switch": active["kill_switch"]}
@@ -76,8 +78,8 @@ def save(request: HttpRequest) -> HttpResponse:
             judged.values,
             author=request.user.get_username(),
             comment=reason,
-            base_version=int(base) if base.isdigit() else -1,
-            expires_minutes=int(expires) if expires.isdigit() else None,
+            base_version=-1 if (seen := whole_number(base)) is None else seen,
+            expires_minutes=(whole_number(expires) or 0) if expires else None,
         )
     except BadValue as exc:
         messages.error(request, f"Nothing was saved: {exc}.")
@@ -133,7 +135,7 @@ def preview(request: HttpRequest) -> JsonResponse:
         run,
         judged.values,
         active=active,
-        minutes=int(minutes) if minutes.isdigit() else previews.MINUTES,
+        minutes=whole_number(minutes) or previews.MINUTES,
         bars_of=bars_of,
     )
     trials = 0

@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST
 
 from execution.services import shards
 from tradeplane.pages import access
+from tradeplane.pages.asked import whole_number
 
 
 @login_required
@@ -32,10 +33,11 @@ def _change(action: str, number: str, form: dict[str, str], actor: str) -> str:
         plan = form.get("map", "") if chosen == "map" else chosen
         shards.set_plan(plan=plan, actor=actor)
         return "Letters are given out anew."
-    if action not in ("drain", "enroll") or not number.isdigit():
+    shard = whole_number(number)
+    if action not in ("drain", "enroll") or shard is None:
         raise ValueError("no such change")
     if action == "drain":
-        shards.drain_shard(shard=int(number), actor=actor)
+        shards.drain_shard(shard=shard, actor=actor)
         return f"Shard {number} is being taken out; others take its letters over."
-    shards.enroll_shard(shard=int(number), actor=actor)
+    shards.enroll_shard(shard=shard, actor=actor)
     return f"Shard {number} takes part; it gets its share when it has been steady for 5 s."

@@ -30,6 +30,7 @@ from tradeplane.pages import (
     whynot,
     words,
 )
+from tradeplane.pages.asked import whole_number
 from tradeplane.pages.buckets import Buckets
 from tradeplane.pages.feed import shared_reader
 from tradeplane.pages.shell import page
@@ -141,7 +142,7 @@ def symbol(request: HttpRequest, name: str = "") -> HttpResponse:
     `?at=10:30:05` asks for those five seconds, also when it was no candidate then.
     """
     run = selectors.current_run()
-    wanted = (name or request.GET.get("s", "")).strip().upper()[:16]
+    wanted = _printable((name or request.GET.get("s", "")).strip().upper()[:16])
     if run is None:
         return page(request, "symbol.html", "symbol", {"symbol": wanted, "run": None})
     if not wanted:
@@ -158,6 +159,13 @@ def symbol(request: HttpRequest, name: str = "") -> HttpResponse:
             asked = None  # nobody has ever heard of it
         return _symbol_page(request, run, wanted, None, asked)
     return _symbol_page(request, run, wanted, newest)
+
+
+def _printable(name: str) -> str:
+    """Raises: Http404: no stock is called that."""
+    if not name.isprintable():
+        raise Http404("there is no such stock")
+    return name
 
 
 def _at_a_time(request: HttpRequest, run: Run, name: str, at: str) -> HttpResponse:
@@ -260,7 +268,8 @@ def chart_data(request: HttpRequest, name: str) -> JsonResponse:
     """The bars of a stock, newest last; `?minutes=3|9|30&decision=id`."""
     run = selectors.current_run()
     asked = request.GET.get("decision", "")
-    found = Decision.objects.filter(pk=int(asked)).first() if asked.isdigit() else None
+    name = _printable(name)
+    found = Decision.objects.filter(pk=whole_number(asked) or 0).first()
     if found is not None:
         run = found.run
     if run is None:
@@ -335,7 +344,7 @@ def log_page(request: HttpRequest) -> HttpResponse:
         kind=asked["kind"],
         text=asked["q"],
         unread=asked["level"] == "unread",
-        before=int(before) if before.isdigit() else 0,
+        before=whole_number(before) or 0,
         limit=LOG_ROWS + 1,
     )  # fmt: skip
     counts = selectors.log_counts(run) if run else {}
@@ -356,11 +365,13 @@ def log_page(request: HttpRequest) -> HttpResponse:
 @access.needs(access.ACKNOWLEDGE)
 def acknowledge(request: HttpRequest) -> HttpResponse:
     """Mark problems as read: those chosen, or every one shown when the page was made."""
-    ids = [int(text) for text in request.POST.getlist("id") if text.isdigit()]
+    read = map(whole_number, request.POST.getlist("id"))
+    ids = [pk for pk in read if pk is not None]
     run = selectors.current_run()
-    if run is not None and request.POST.get("all") and request.POST["all"].isdigit():
+    newest = whole_number(request.POST.get("all", ""))
+    if run is not None and newest is not None:
         unread = run.activity_set.filter(level__in=selectors.PROBLEMS, seen=None)
-        ids = list(unread.filter(pk__lte=int(request.POST["all"])).values_list("pk", flat=True))
+        ids = list(unread.filter(pk__lte=newest).values_list("pk", flat=True))
     activity.acknowledge(ids, actor=request.user.get_username())
     where = request.POST.get("back", "")
     return redirect(f"/log/?{where}" if where else "log")
