@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db.models import QuerySet
 from django.test import Client
 
-from execution import kill_file
+from execution import kill_file, reports
 from execution.models import Activity, Decision, Run, ShardChange, StartupStep, Trade
 from execution.services import runs
 from shards.state import STORED_ROW
@@ -422,6 +422,29 @@ def test_an_operator_pauses_with_a_reason_and_everybody_reads_it(market: Run) ->
     assert "Entries are paused." in page
     assert "“odd news”" in page
     assert Activity.objects.filter(text="ann set the kill switch to pause: odd news").exists()
+
+
+def test_one_r_is_the_planned_loss_wherever_the_stop_is_now(market: Run, board: Board) -> None:
+    trade = Trade.objects.get()
+    plan = {"plan": {"stop_loss": "19.70"}}
+    Trade.objects.update(
+        stop_loss=Decimal("20.20"), first_stop=Decimal("19.71"), exit_parameters=plan
+    )
+    shown = board.read()[0]["position"]["trades"][0]
+    Trade.objects.update(
+        state="closed", open_key=None, exit_quantity=298, exit_value=298 * Decimal("20.46"),
+        realized_pnl=298 * Decimal("0.38"), closed_ns=trade.opened_ns + 60 * 10**9,
+    )  # fmt: skip
+
+    (line,) = board.read()[0]["trades"]
+
+    (row,) = reports.trade_rows(market.pk)
+    assert shown["stop"] == "20.20"
+    assert shown["planned_loss"] == "−$113.24"
+    assert shown["move"].endswith("+0.61 R")  # at 20.31
+    assert (line["in_r"], row["r"]) == ("+1.00 R", Decimal("1.000"))
+    Trade.objects.update(exit_parameters={})
+    assert board.read()[0]["trades"][0]["in_r"] == "+1.03 R"  # of the first stop
 
 
 @pytest.mark.parametrize("number", ["²", "99999999999999999999999", "-1", "x", "%00"])

@@ -48,7 +48,7 @@ def describe(trade: Trade, mark: Decimal | None, parameters: Mapping[str, Any]) 
         "opened_ms": (trade.opened_ns or 0) // 1_000_000,
         "opened": figures.clock(trade.opened_ns),
         "hold": f"of {hold} min" if hold else "",
-        "planned_loss": figures.money(-(entry - trade.stop_loss) * held),
+        "planned_loss": figures.money(-(entry - planned_stop(trade)) * held),
         "value": figures.money(None if mark is None else mark * held, signed=False),
         "protected": trade.protected_ns is not None and trade.naked_since_ns is None,
         "protected_at": figures.clock(trade.protected_ns),
@@ -56,6 +56,12 @@ def describe(trade: Trade, mark: Decimal | None, parameters: Mapping[str, Any]) 
         "k": trade.k,
         "candidate_id": trade.candidate_id,
     }
+
+
+def planned_stop(trade: Trade) -> Decimal:
+    """Return the stop that was decided, USD: one R is measured to it, wherever it moved since."""
+    before = trade.stop_loss if trade.first_stop is None else trade.first_stop
+    return Decimal(str(trade.exit_parameters.get("plan", {}).get("stop_loss", before)))
 
 
 def open_result(trade: Trade, mark: Decimal | None) -> Decimal | None:
@@ -71,7 +77,7 @@ def _move(entry: Decimal, mark: Decimal | None, trade: Trade) -> str:
     """`▲ +1.15 % · +0.61 R`: R is the planned loss per share."""
     if mark is None or not trade.filled_quantity:
         return ""
-    change, risk = mark - entry, entry - trade.stop_loss
+    change, risk = mark - entry, entry - planned_stop(trade)
     in_r = f" · {figures.number(change / risk, 2, signed=True)} R" if risk > 0 else ""
     return f"{figures.arrow(change)} {figures.percent(HUNDRED * change / entry)}{in_r}"
 
@@ -100,7 +106,7 @@ def closed(trade: Trade) -> dict[str, Any]:
     n = trade.filled_quantity
     entry = trade.entry_value / n if n else None
     sold = trade.exit_quantity
-    risk = n * (entry - trade.stop_loss) if entry is not None else Decimal(0)
+    risk = n * (entry - planned_stop(trade)) if entry is not None else Decimal(0)
     pnl = trade.realized_pnl
     held_s = ((trade.closed_ns or 0) - (trade.opened_ns or 0)) / SECOND_NS
     return {
