@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from accounts.domain import ledger
 from accounts.domain.ledger import Ledger
@@ -122,6 +122,12 @@ def equity(account: Account, marks: Mapping[str, Decimal]) -> Decimal:
     """Return cash plus the marked value of the open positions, USD."""
     held = positions(account).values()
     return cash(account) + sum((one.quantity * marks[one.symbol] for one in held), ZERO)
+
+
+def equity_before(account: Account, day: date) -> Decimal:
+    """Return the equity at the start of a day, USD: cash, and open positions at cost."""
+    held = account.postings.filter(ledger__in=(Ledger.CASH, Ledger.POSITION))
+    return _sum(held.filter(Q(session_date__lt=day) | Q(entry__kind=JournalEntry.Kind.OPENING)))
 
 
 def day_summary(account: Account, day: date) -> DaySummary:

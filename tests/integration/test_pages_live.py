@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tests import page_market
 from tests.servers import Valkey
 from tests.unit.domain_builders import K
 from tradeplane.asgi import application
-from tradeplane.pages import buckets, feed
+from tradeplane.pages import buckets, feed, figures
 from tradeplane.pages.board import SECTIONS, Board
 from tradeplane.pages.feed import PENDING_MAX, Feed
 from tradeplane.runtime.redis import short_client
@@ -445,6 +446,22 @@ def test_one_r_is_the_planned_loss_wherever_the_stop_is_now(market: Run, board: 
     assert (line["in_r"], row["r"]) == ("+1.00 R", Decimal("1.000"))
     Trade.objects.update(exit_parameters={})
     assert board.read()[0]["trades"][0]["in_r"] == "+1.03 R"  # of the first stop
+
+
+def test_the_room_of_a_later_day_is_measured_on_that_days_start(market: Run, board: Board) -> None:
+    page_market.books.record_fill(
+        account=page_market.books_account(), execution_id="sold", order_ref="v1-demo-x",
+        symbol="ABCD", side="sell", quantity=298, price=Decimal("18.08"),
+        ts_ns=market.market_ns, session_date=market.day,
+    )  # fmt: skip
+    Trade.objects.update(state="closed", open_key=None)
+    first = {kpi["name"]: kpi for kpi in board.read()[0]["hero"]["kpis"]}
+    Run.objects.update(day=market.day + timedelta(days=1))
+
+    second = {kpi["name"]: kpi for kpi in board.read()[0]["hero"]["kpis"]}
+
+    limits = [kpis["Loss room"]["more"] for kpis in (first, second)]
+    assert limits == [figures.unbroken(f"stops at −${usd}") for usd in ("450.00", "441.06")]
 
 
 @pytest.mark.parametrize("number", ["²", "99999999999999999999999", "-1", "x", "%00"])

@@ -183,7 +183,7 @@ class Board:
     ) -> list[dict[str, str]]:
         marks = {trade.symbol: self._mark(run, trade.symbol) for trade in trades}
         result, whole = position.day_result(run, day.realized, trades, marks.get)
-        start = run.opening_cash
+        start = _day_start(run)
         limit = start * Decimal(str(p["max_daily_loss_percent"])) / 100
         share = figures.percent(100 * result / start) if start else figures.MISSING
         said = "no trade yet" if not day.trades else "open" if trades else "realized"
@@ -202,9 +202,9 @@ class Board:
             {
                 "name": "Loss room",
                 "help": "How much more may be lost today before entries stop by themselves: "
-                f"{p['max_daily_loss_percent']:g} % of the equity at the open.",
+                f"{p['max_daily_loss_percent']:g} % of the equity at the day's start.",
                 "value": figures.money(limit + result, signed=False) if start else figures.MISSING,
-                "more": f"stops at {figures.money(-limit)}" if start else "",
+                "more": figures.unbroken(f"stops at {figures.money(-limit)}") if start else "",
             },
             {
                 "name": "Equity",
@@ -376,6 +376,13 @@ def _stopping(described: list[dict[str, Any]], run: Run) -> dict[str, Any]:
             for one in held
         ],
     }
+
+
+def _day_start(run: Run) -> Decimal:
+    account = Account.objects.filter(run_id=run.pk, number=run.account_number).first()
+    if account is None or run.day is None:
+        return run.opening_cash
+    return books.equity_before(account, run.day)
 
 
 def _equity(run: Run, marks: Mapping[str, Decimal | None]) -> Decimal | None:

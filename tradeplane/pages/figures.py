@@ -7,6 +7,7 @@ from signals.session import NEW_YORK
 
 NARROW = "\u202f"
 MINUS = "−"
+JOINER = "\u2060"
 MISSING = "–"
 MINUTE_S, HOUR_S = 60, 3600
 
@@ -62,6 +63,11 @@ def money(value: Decimal | None, *, signed: bool = True) -> str:
     cents = value.quantize(Decimal("0.01"))
     sign = MINUS if cents < 0 else "+" if cents > 0 and signed else ""
     return f"{sign}${abs(cents):,.2f}"
+
+
+def unbroken(text: str) -> str:
+    """Keep a minus with its amount where a narrow line wraps."""
+    return text.replace(f"{MINUS}$", f"{MINUS}{JOINER}$")
 
 
 def percent(value: float | Decimal | None, digits: int = 2) -> str:
