@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOOK_S = 2.0
 KILL_LOOK_S = 0.1
 STANDING = ("cancel_entries", "flatten")  # levels that act on what comes later, too
+NOTED = {"none": "info"}  # to go on again is nothing to acknowledge
 
 
 class Switches:
@@ -61,7 +62,7 @@ class Switches:
     def _act_on_kill(self) -> None:
         """pause: no entries · cancel_entries: and none half open · flatten: and out of all."""
         hub, self._acted = self.hub, self.kill
-        hub.note("kill", f"kill switch: {self.kill}", level="alarm")
+        hub.note("kill", f"kill switch: {self.kill}", level=NOTED.get(self.kill, "alarm"))
         if self.kill in STANDING:
             hub.flow.news = True
             hub.trader.look()

@@ -19,6 +19,9 @@ PATHS = (
     "/", "/symbol/NVTX/", "/parameters/", "/parameters/1/1/", "/system/", "/log/", "/keys/",
     "/help/", "/stop/",
 )  # fmt: skip
+#: The small words of the day's figures that do not fit where they stand.
+CUT = """[...document.querySelectorAll(".kpi dd.more")]
+  .filter((node) => node.scrollWidth > node.clientWidth).map((node) => node.textContent)"""
 #: Where pictures go when somebody wants to look at them.
 SHOTS = os.environ.get("TRADEPLANE_SHOTS", "")
 
@@ -285,6 +288,7 @@ def test_every_page_is_sound_in(
         expect(page.locator(".mode b")).to_be_in_viewport()
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= (PHONE if phone else DESK)["width"], path
+        assert page.evaluate(CUT) == [], path
         found[path] = violations(axe, page)
         shoot(page, f"{variant}-{path.strip('/').replace('/', '-') or 'live'}")
 

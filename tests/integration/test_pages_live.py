@@ -425,6 +425,22 @@ def test_an_operator_pauses_with_a_reason_and_everybody_reads_it(market: Run) ->
     assert Activity.objects.filter(text="ann set the kill switch to pause: odd news").exists()
 
 
+def test_while_entries_are_off_no_next_stock_is_promised_and_a_done_flatten_says_so(
+    board: Board,
+) -> None:
+    runs.set_kill_switch(level="flatten", reason="out", actor="ann")
+    selling = board.read()[0]
+    Trade.objects.update(state="closed", open_key=None)
+
+    values = board.read()[0]
+
+    assert "Everything is being sold; entries are off." in selling["hero"]["say"]
+    assert selling["switch"]["said"] == "Everything is being sold; entries are off."
+    assert "Nothing is held; entries are off." in values["hero"]["say"]
+    assert values["switch"]["said"] == "Nothing is held; entries are off."
+    assert values["position"]["next"] == "No entry comes while the kill switch is on."
+
+
 def test_one_r_is_the_planned_loss_wherever_the_stop_is_now(market: Run, board: Board) -> None:
     trade = Trade.objects.get()
     plan = {"plan": {"stop_loss": "19.70"}}

@@ -4,7 +4,7 @@ Plain values only, so that two boards compare by `==` and a section is sent agai
 changed. What costs more than a look (the table of a round, the day's funnel) is kept by round.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -119,7 +119,7 @@ class Board:
         money = self._money(run, day, trades, p)
         return {
             "mode": mode(run),
-            "switch": switch_of(switch),
+            "switch": switch_of(switch, trades),
             "hero": {
                 **say(run, begun, newest, trades, day, switch, p, health),
                 "kpis": money,
@@ -131,7 +131,11 @@ class Board:
             },
             "candidates": table,
             "funnel": self._funnel_of(run, newest),
-            "position": {"trades": described, "slots": _slots(trades, day, p)},
+            "position": {
+                "trades": described,
+                "slots": _slots(trades, day, p),
+                "next": _next_words(switch, day, p),
+            },
             "letters": cells,
             "shards": letters.shards(run, beats, selectors.drained_shards()),
             "versions": letters.versions(run, hub, beats),
@@ -251,12 +255,12 @@ def mode(run: Run | None) -> dict[str, str]:
     return {"kind": kind, "word": word, "note": note}
 
 
-def switch_of(switch: StandingSwitch) -> dict[str, str]:
+def switch_of(switch: StandingSwitch, trades: Sequence[Trade] = ()) -> dict[str, str]:
     if switch.level == "none":
         return {"level": "none"}
     return {
         "level": switch.level,
-        "said": SWITCH_SAID[switch.level],
+        "said": _switch_words(switch, trades),
         "reason": switch.reason,
         "by": switch.actor if switch.at is None else f"{switch.actor}, {figures.wall(switch.at)}",
     }
@@ -268,6 +272,11 @@ SWITCH_SAID = {
     "flatten": "Everything is being sold; entries are off.",
     "freeze": "Frozen: only the stop and target at the broker act.",
 }
+
+
+def _switch_words(switch: StandingSwitch, trades: Sequence[Trade]) -> str:
+    done = switch.level == "flatten" and not trades
+    return "Nothing is held; entries are off." if done else SWITCH_SAID[switch.level]
 
 
 def say(
@@ -316,7 +325,7 @@ def _why_idle(
     trades: list[Trade], day: TradingDayFacts, switch: StandingSwitch, p: Mapping[str, Any]
 ) -> str:
     if switch.level != "none":
-        return SWITCH_SAID[switch.level]
+        return _switch_words(switch, trades)
     names = ", ".join(trade.symbol for trade in trades)
     slots = int(p["max_concurrent_positions"]) if p["concurrent_trading"] else 1
     if trades and len(trades) >= slots:
@@ -363,6 +372,15 @@ def _slots(trades: list[Trade], day: TradingDayFacts, p: Mapping[str, Any]) -> s
     if day.trades >= p["max_trades_per_day"]:
         return "None. Today's trades are used."
     return f"None. {figures.counted(free, 'slot')} {'is' if free == 1 else 'are'} free."
+
+
+def _next_words(switch: StandingSwitch, day: TradingDayFacts, p: Mapping[str, Any]) -> str:
+    """What may come into a free slot; nothing does while entries are stopped or used up."""
+    if switch.level != "none":
+        return "No entry comes while the kill switch is on."
+    if day.trades >= p["max_trades_per_day"]:
+        return "No entry comes before the next day."
+    return "The next stock that passes everything may take it."
 
 
 def _stopping(described: list[dict[str, Any]], run: Run) -> dict[str, Any]:
@@ -412,7 +430,7 @@ def _nothing(beats: dict[str, dict[str, str]] | None) -> dict[str, Any]:
         "startup": {"steps": [], "said": "the hub has not begun", "started": ""},
         "candidates": {"rows": [], "n": 0, "read": "0", "miss": "", "least": 0},
         "funnel": [],
-        "position": {"trades": [], "slots": "None."},
+        "position": {"trades": [], "slots": "None.", "next": ""},
         "letters": letters.cells(None, beats, 1),
         "shards": letters.shards(None, beats),
         "versions": letters.versions(None, None, beats),
