@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db.models import Q, QuerySet, Sum
 
@@ -50,6 +51,21 @@ class DaySummary:
     def net(self) -> Decimal:
         """Realized P&L after fees."""
         return self.realized - self.fees
+
+
+class Change(NamedTuple):
+    """One posting that moved the equity: cash plus what the open positions cost, USD.
+
+    `amount` is what the equity gained (a fee is negative); `order_ref` is empty without a fill.
+    """
+
+    day: date
+    at_ns: int
+    ledger: Ledger
+    symbol: str
+    order_ref: str
+    text: str
+    amount: Decimal
 
 
 def all_standing_fills(account: Account) -> QuerySet[Fill]:
@@ -128,6 +144,20 @@ def equity_before(account: Account, day: date) -> Decimal:
     """Return the equity at the start of a day, USD: cash, and open positions at cost."""
     held = account.postings.filter(ledger__in=(Ledger.CASH, Ledger.POSITION))
     return _sum(held.filter(Q(session_date__lt=day) | Q(entry__kind=JournalEntry.Kind.OPENING)))
+
+
+def changes(account: Account, day: date | None = None) -> list[Change]:
+    """Return all that moved the equity at cost, by day; their sum is cash plus cost."""
+    moved = _on(account, day).exclude(ledger__in=(Ledger.CASH, Ledger.POSITION))
+    moved = moved.exclude(amount_usd=0).order_by("session_date", "entry_id", "pk")
+    rows = moved.values_list(
+        "session_date", "entry__occurred_ns", "ledger", "symbol", "entry__order_ref",
+        "entry__reason", "amount_usd",
+    )  # fmt: skip
+    return [
+        Change(day, at_ns, Ledger(name), symbol, ref, text, -amount)
+        for day, at_ns, name, symbol, ref, text, amount in rows
+    ]
 
 
 def day_summary(account: Account, day: date) -> DaySummary:

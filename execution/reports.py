@@ -1,97 +1,170 @@
-"""What the trades amounted to: one row each, sums by whatever one asks, the equity curve."""
+"""What a run amounted to: its trades, one row each, sums by whatever one asks, the equity curve.
+
+Sums and curve end where the ledger ends, to the cent: what moved money without a trade is in them
+by its day. A trade counts on the day its last shares were sold.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from accounts import selectors as books
-from accounts.models import Account
 from execution.domain.orders import TradeState
-from execution.domain.trade_figures import Bar, TradeFacts, figures
+from execution.domain.trade_figures import Bar, TradeFacts, TradeFigures, figures
 from execution.models import Trade
+from execution.sides import Sides, sides_of
+from execution.statement import Line, Statement, TradeMoney
 from signals.session import NEW_YORK
 
 TRADE_COLUMNS = (
     "run", "day", "slot", "symbol", "exit_reason", "parameters_version", "opened_at", "closed_at",
-    "hour", "quantity", "entry", "exit", "pnl", "r", "naked_ms", "entry_slippage_bps",
-    "exit_slippage_bps", "mae_r", "mfe_r", "markout_60s_bps", "markout_300s_bps",
+    "hour", "quantity", "entry", "exit", "cover_quantity", "cover", "pnl", "fees", "net", "r",
+    "naked_ms", "entry_slippage_bps", "exit_slippage_bps", "mae_r", "mfe_r", "markout_60s_bps",
+    "markout_300s_bps",
 )  # fmt: skip
-SUM_COLUMNS = ("by", "trades", "wins", "pnl", "average", "best", "worst", "average_r")
-EQUITY_COLUMNS = ("closed_at", "symbol", "pnl", "equity", "drawdown")
-#: How sums may be asked for.
-GROUPS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "day": lambda row: f"{row['day']}",
-    "week": lambda row: "{}-W{:02d}".format(*row["day"].isocalendar()[:2]),
-    "month": lambda row: f"{row['day']:%Y-%m}",
+SUM_COLUMNS = (
+    "by", "trades", "wins", "pnl", "fees", "income", "other", "net", "transfers", "average", "best",
+    "worst", "average_r", "closed",
+)  # fmt: skip
+EQUITY_COLUMNS = ("day", "at", "what", "symbol", "pnl", "transfer", "equity", "drawdown", "text")
+Row = Mapping[str, Any]
+#: How sums may be asked for by time; everything has a day.
+TIMES: Mapping[str, Callable[[date], str]] = {
+    "day": lambda day: f"{day}",
+    "week": lambda day: "{}-W{:02d}".format(*day.isocalendar()[:2]),
+    "month": lambda day: f"{day:%Y-%m}",
+}
+#: … and by what only a trade has; the rest is one line more.
+KINDS: Mapping[str, Callable[[Row], str]] = {
     "version": lambda row: f"version {row['parameters_version']}",
     "hour": lambda row: f"{row['hour']:02d}:00",
     "exit_reason": lambda row: str(row["exit_reason"]),
     "symbol": lambda row: str(row["symbol"]),
 }
+GROUPS = (*TIMES, *KINDS)
+NO_TRADE = "no trade"
+ZERO, CENT = Decimal(0), Decimal("0.01")
 Bars = Callable[[Trade], Iterable[Bar]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A run, or some of its days: `opening` is the equity before, positions at cost, USD."""
+
+    opening: Decimal
+    trades: list[dict[str, Any]]
+    lines: list[Line]
+    closed_through: date | None
+
+
+def report(
+    run_id: str, *, first: date | None = None, last: date | None = None, bars: Bars | None = None
+) -> Report:
+    """Return the closed trades of a run in order of their end, and what else moved its money.
+
+    Args: first, last: New York days; bars: gives the buckets of a trade's symbol around it; without
+        it there is no MAE or MFE.
+    """
+    told = Statement(run_id)
+    money = told.of_trades()
+    by_day: dict[date, tuple[Decimal, Decimal]] = {}
+    rows = []
+    for trade in _closed(run_id):
+        booked = TradeMoney(
+            day=told.day_of(trade, money),
+            fees=money[trade.pk].fees if trade.pk in money else ZERO,
+        )
+        pnl, fees = by_day.get(booked.day, (ZERO, ZERO))
+        by_day[booked.day] = pnl + trade.realized_pnl, fees + booked.fees
+        if (first is None or booked.day >= first) and (last is None or booked.day <= last):
+            rows.append(_row(trade, booked, bars))
+    return Report(
+        opening=told.opening(first),
+        trades=rows,
+        lines=told.lines(by_day, first, last),
+        closed_through=told.closed_through,
+    )
 
 
 def trade_rows(
     run_id: str, *, first: date | None = None, last: date | None = None, bars: Bars | None = None
 ) -> list[dict[str, Any]]:
-    """Return the closed trades of a run in order of their end.
+    """Return the closed trades alone; see `report`."""
+    return report(run_id, first=first, last=last, bars=bars).trades
 
-    Args: bars: gives the buckets of a trade's symbol around it; without it there is no MAE or MFE.
-    """
+
+def _closed(run_id: str) -> Iterable[Trade]:
     closed = Trade.objects.filter(
         run_id=run_id, state=TradeState.CLOSED, exit_quantity__gt=0, closed_ns__isnull=False
     )
-    if first is not None:
-        closed = closed.filter(day__gte=first)
-    if last is not None:
-        closed = closed.filter(day__lte=last)
-    return [_row(trade, bars) for trade in closed.order_by("closed_ns", "pk")]
+    return closed.prefetch_related("orders").order_by("closed_ns", "pk")
 
 
-def _row(trade: Trade, bars: Bars | None) -> dict[str, Any]:
-    entry = trade.entry_value / trade.filled_quantity
-    leave = trade.exit_value / trade.exit_quantity
+def _row(trade: Trade, booked: TradeMoney, bars: Bars | None) -> dict[str, Any]:
+    sides = sides_of(trade)
     opened_ns, closed_ns = trade.opened_ns or trade.reserved_ns, trade.closed_ns or 0
     plan = trade.exit_parameters.get("plan", {})
     planned = Decimal(str(plan.get("stop_loss", trade.stop_loss)))
-    levels = {"target": trade.take_profit, "stop": trade.stop_loss}
-    decided = plan.get("signal_price")
-    found = figures(
-        TradeFacts(
-            entry=entry,
-            exit=leave,
-            stop=planned,
-            level=levels.get(trade.exit_reason),
-            decided=None if decided is None else Decimal(str(decided)),
-            opened_ns=opened_ns,
-            closed_ns=closed_ns,
-        ),
-        bars(trade) if bars is not None else (),
-    )
-    risk = (entry - planned) * trade.filled_quantity
+    found = _figures(trade, sides, planned, bars)
+    entry = sides.entry.average
+    risk = ZERO if entry is None else (entry - planned) * sides.entry.quantity
     return {
         "run": trade.run_id,
-        "day": trade.day,
+        "day": booked.day,
         "slot": trade.slot,
         "symbol": trade.symbol,
         "exit_reason": trade.exit_reason,
         "parameters_version": trade.parameters_version,
         "opened_at": _new_york(opened_ns).isoformat(),
         "closed_at": _new_york(closed_ns).isoformat(),
+        "closed_ns": closed_ns,
         "hour": _new_york(opened_ns).hour,
-        "quantity": trade.filled_quantity,
+        "quantity": sides.entry.quantity,
         "entry": entry,
-        "exit": leave,
+        "exit": sides.exit.average,
+        "cover_quantity": sides.cover.quantity,
+        "cover": sides.cover.average,
         "pnl": trade.realized_pnl,
+        "fees": booked.fees,
+        "net": trade.realized_pnl - booked.fees,
         "r": (trade.realized_pnl / risk).quantize(Decimal("0.001")) if risk > 0 else None,
         "naked_ms": trade.naked_ns // 1_000_000,
-        "entry_slippage_bps": found.entry_slippage_bps,
-        "exit_slippage_bps": found.exit_slippage_bps,
-        "mae_r": found.mae_r,
-        "mfe_r": found.mfe_r,
-        "markout_60s_bps": found.markouts_bps[60],
-        "markout_300s_bps": found.markouts_bps[300],
+        **_measured(found),
+    }
+
+
+def _figures(
+    trade: Trade, sides: Sides, planned: Decimal, bars: Bars | None
+) -> TradeFigures | None:
+    """Measure the entry by its own order and the exit by the leg that ended the trade."""
+    levels = {"target": trade.take_profit, "stop": trade.stop_loss}
+    decided = trade.exit_parameters.get("plan", {}).get("signal_price")
+    entry, leave = sides.entry.average, sides.level.average
+    if entry is None or leave is None:
+        return None  # the venue took the entry back
+    return figures(
+        TradeFacts(
+            entry=entry,
+            exit=leave,
+            stop=planned,
+            level=levels.get(trade.exit_reason),
+            decided=None if decided is None else Decimal(str(decided)),
+            opened_ns=trade.opened_ns or trade.reserved_ns,
+            closed_ns=trade.closed_ns or 0,
+        ),
+        bars(trade) if bars is not None else (),
+    )
+
+
+def _measured(found: TradeFigures | None) -> dict[str, Any]:
+    return {
+        "entry_slippage_bps": found and found.entry_slippage_bps,
+        "exit_slippage_bps": found and found.exit_slippage_bps,
+        "mae_r": found and found.mae_r,
+        "mfe_r": found and found.mfe_r,
+        "markout_60s_bps": found and found.markouts_bps[60],
+        "markout_300s_bps": found and found.markouts_bps[300],
     }
 
 
@@ -99,50 +172,96 @@ def _new_york(ts_ns: int) -> datetime:
     return datetime.fromtimestamp(ts_ns / 1e9, NEW_YORK).replace(microsecond=0)
 
 
-def sums(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
-    """Return the trades summed by a key of `GROUPS`, in its order.
+# --- sums ----------------------------------------------------------------------------------------
+
+
+def sums(told: Report, by: str) -> list[dict[str, Any]]:
+    """Return trades and money summed by one of `GROUPS`, in its order.
+
+    By time everything has its place; by anything else, what no trade explains is a line of its own.
 
     Raises:
         KeyError: no such grouping.
     """
-    name, groups = GROUPS[by], dict[str, list[Mapping[str, Any]]]()
-    for row in rows:
-        groups.setdefault(name(row), []).append(row)
-    return [_sum(key, of) for key, of in sorted(groups.items())]
+    time, trade_key = TIMES.get(by), KINDS.get(by)
+    if time is None and trade_key is None:
+        raise KeyError(by)
+    groups: dict[str, tuple[list[Row], list[Line]]] = {}
+    for row in told.trades:
+        key = time(row["day"]) if time else trade_key(row) if trade_key else ""
+        groups.setdefault(key, ([], []))[0].append(row)
+    alone: tuple[list[Row], list[Line]] = ([], [])
+    for line in told.lines:
+        of = groups.setdefault(time(line.day), ([], [])) if time else alone
+        of[1].append(line)
+    found = [
+        _sum(key, *of, told.closed_through if time else None) for key, of in sorted(groups.items())
+    ]
+    return [*found, _sum(NO_TRADE, *alone, None)] if alone[1] else found
 
 
-def _sum(key: str, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
-    pnl = [row["pnl"] for row in rows]
+def _sum(key: str, rows: list[Row], lines: list[Line], closed: date | None) -> dict[str, Any]:
+    net = [row["net"] for row in rows]
     risks = [row["r"] for row in rows if row["r"] is not None]
+    money = {
+        name: sum((line.amount for line in lines if line.column == name), ZERO)
+        for name in ("fees", "income", "other", "transfers")
+    }
+    pnl = sum((row["pnl"] for row in rows), ZERO)
+    fees = sum((row["fees"] for row in rows), ZERO) - money["fees"]
+    days = [row["day"] for row in rows] + [line.day for line in lines]
     return {
         "by": key,
         "trades": len(rows),
-        "wins": sum(one > 0 for one in pnl),
-        "pnl": sum(pnl, Decimal(0)),
-        "average": (sum(pnl, Decimal(0)) / len(pnl)).quantize(Decimal("0.01")),
-        "best": max(pnl),
-        "worst": min(pnl),
+        "wins": sum(one > 0 for one in net),
+        "pnl": pnl,
+        "fees": fees,
+        "income": money["income"],
+        "other": money["other"],
+        "net": pnl - fees + money["income"] + money["other"],
+        "transfers": money["transfers"],
+        "average": (sum(net, ZERO) / len(net)).quantize(CENT) if net else None,
+        "best": max(net, default=None),
+        "worst": min(net, default=None),
         "average_r": (sum(risks) / len(risks)).quantize(Decimal("0.001")) if risks else None,
+        "closed": closed is not None and max(days) <= closed,
     }
 
 
-def equity_curve(rows: Iterable[Mapping[str, Any]], opening: Decimal) -> list[dict[str, Any]]:
-    """Return the equity after each closed trade, and how far it is below its best."""
-    found, equity, best = [], opening, opening
-    for row in rows:
-        equity += row["pnl"]
-        best = max(best, equity)
-        found.append({name: row[name] for name in ("closed_at", "symbol", "pnl")})
-        found[-1] |= {"equity": equity, "drawdown": equity - best}
+# --- the curve -----------------------------------------------------------------------------------
+
+
+def equity_curve(told: Report) -> list[dict[str, Any]]:
+    """Return the equity after each closed trade and each other change, and how far below its best.
+
+    A transfer moves the equity and the best alike: it is no profit, and ends no drawdown.
+    """
+    equity = best = told.opening
+    found = []
+    for step in sorted([*map(_step_of_trade, told.trades), *map(_step_of_line, told.lines)],
+                       key=lambda step: step["order"]):  # fmt: skip
+        equity += step["pnl"] + step["transfer"]
+        best = max(best + step["transfer"], equity)
+        found.append({**step, "equity": equity, "drawdown": equity - best})
     return found
 
 
-def opening_of(run_id: str) -> Decimal:
-    """Return the opening equity of a run's account, 0 without one."""
-    account = Account.objects.filter(run_id=run_id).first()
-    if account is None:
-        return Decimal(0)
-    first = account.entries.filter(kind="opening").first()
-    if first is None:
-        return books.cash(account)
-    return sum((p.amount_usd for p in first.postings.all() if p.ledger == "cash"), Decimal(0))
+def _step_of_trade(row: Row) -> dict[str, Any]:
+    facts = {name: row[name] for name in ("day", "symbol")}
+    order = (row["day"], False, row["closed_ns"])
+    return {**facts, "at": row["closed_at"], "what": "trade", "pnl": row["net"], "transfer": ZERO,
+            "text": row["exit_reason"], "order": order}  # fmt: skip
+
+
+def _step_of_line(line: Line) -> dict[str, Any]:
+    moved = line.column == "transfers"
+    return {
+        "day": line.day,
+        "at": "" if line.at_ns is None else _new_york(line.at_ns).isoformat(),
+        "what": line.what,
+        "symbol": line.symbol,
+        "pnl": ZERO if moved else line.amount,
+        "transfer": line.amount if moved else ZERO,
+        "text": line.text,
+        "order": (line.day, line.at_ns is None, line.at_ns or 0),
+    }

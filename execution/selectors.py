@@ -26,6 +26,7 @@ from execution.models import (
     StartupStep,
     Trade,
 )
+from execution.sides import Side, sides_of
 from shards.letters import pattern
 from signals.messages import Quote, SessionState
 from signals.session import BUCKET_NS
@@ -343,7 +344,7 @@ def closed_trades(run: Run, limit: int = 50) -> list[Trade]:
     """Return the newest trades that were closed in the run's trading day, also after a night."""
     of_the_day = Q(day=run.day) | Q(closed_ns__gte=run.open_ns)
     rows = Trade.objects.filter(of_the_day, run=run, state=TradeState.CLOSED)
-    return list(rows.order_by("-closed_ns")[:limit])
+    return list(rows.prefetch_related("orders").order_by("-closed_ns")[:limit])
 
 
 def rounds_of_the_day(run: Run) -> QuerySet[Round]:
@@ -466,15 +467,17 @@ def funnel(run: Run, k: int | None = None) -> dict[str, Any]:
 def trade_rows(run: Run) -> list[dict[str, Any]]:
     """Return every slot that held shares, as the summary lists it; prices as text."""
     rows = Trade.objects.filter(run=run, filled_quantity__gt=0).order_by("opened_ns", "pk")
+    held = [(trade, sides_of(trade)) for trade in rows.prefetch_related("orders")]
     return [
         {
             "symbol": t.symbol,
             "slot": t.slot,
             "k": t.k,
             "state": t.state,
-            "quantity": t.filled_quantity,
-            "entry": _average(t.entry_value, t.filled_quantity),
-            "exit_price": _average(t.exit_value, t.exit_quantity),
+            "quantity": sides.entry.quantity,
+            "entry": _price(sides.entry),
+            "exit_price": _price(sides.exit),
+            "bought_back": sides.cover.quantity,
             "opened_ns": t.opened_ns,
             "closed_ns": t.closed_ns,
             "exit": t.exit_reason,
@@ -483,9 +486,9 @@ def trade_rows(run: Run) -> list[dict[str, Any]]:
             "pnl": str(t.realized_pnl),
             "naked_ms": t.naked_ns // 1_000_000,
         }
-        for t in rows
+        for t, sides in held
     ]
 
 
-def _average(value: Decimal, quantity: int) -> str | None:
-    return None if not quantity else f"{value / quantity:.6f}"
+def _price(side: Side) -> str | None:
+    return None if side.average is None else f"{side.average:.6f}"

@@ -7,6 +7,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from accounts import services
+from execution import reports
 from execution.models import Round
 from signals.parameters.catalogue import PARAMETERS, defaults
 from tests.integration import accounts_builders as books
@@ -39,7 +41,9 @@ def asked(client: Client, token: str, path: str) -> Any:
     return answer.json()
 
 
-@pytest.mark.parametrize("path", [*LISTS, "positions", "candidates", "status", "kill-switch"])
+@pytest.mark.parametrize(
+    "path", [*LISTS, "positions", "candidates", "status", "kill-switch", "sums", "equity"]
+)
 def test_an_empty_database_has_answers(client: Client, token: str, path: str) -> None:
     asked(client, token, path)
 
@@ -242,3 +246,21 @@ def test_one_decision_is_decided_again_with_other_parameters(client: Client, tok
     wrong = post(client, f"decisions/{row.pk}/what-if", token, {"changes": {"fast_period": 99}})
     assert wrong.status_code == 422
     assert post(client, "decisions/999/what-if", token, {"changes": {}}).status_code == 404
+
+
+def test_sums_and_the_curve_are_those_of_the_reports(client: Client, token: str) -> None:
+    run = a_run()
+    account = books.an_account(run_id=run.pk)
+    books.record(account)
+    services.record_cash(
+        account, source_id="f1", kind="fee", amount=Decimal("-0.25"), ts_ns=OPEN_NS,
+        session_date=run.day,
+    )  # fmt: skip
+
+    sums = asked(client, token, "sums?by=hour")
+    curve = asked(client, token, "equity")
+
+    told = reports.report(run.pk)
+    assert Decimal(sums["items"][-1]["fees"]) == reports.sums(told, "hour")[-1]["fees"]
+    assert Decimal(curve["items"][-1]["equity"]) == reports.equity_curve(told)[-1]["equity"]
+    assert sums["run"] == curve["run"] == run.pk

@@ -13,15 +13,22 @@ from fastparquet import ParquetFile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts import selectors
+from accounts import services as books
+from accounts.models import Account
 from execution import archive_bars, reports, tables
+from execution import selectors as run_selectors
+from execution.brokers.port import FillActivity, Side
 from execution.domain.trade_figures import Bar, TradeFacts, figures
 from execution.errors import ExportFailed
 from execution.hub import exits
-from execution.services import rebuild
+from execution.models import Order
+from execution.services import rebuild, venue_state
 from execution.venue.faults import Rule
 from shards.archive import SPOOL, finish
 from shards.records import REVISED_ROW
 from tests.fakes.desk import Bench
+from tradeplane.pages import position
 
 D = Decimal
 OPENED, CLOSED = 1_000 * 10**9, 1_100 * 10**9
@@ -110,16 +117,131 @@ def closed(db: None) -> Bench:
 
 @pytest.mark.db
 def test_sums_and_the_equity_curve_end_where_the_books_end(closed: Bench) -> None:
-    rows = reports.trade_rows(closed.run.pk)
-    opening = reports.opening_of(closed.run.pk)
+    told = reports.report(closed.run.pk)
+    (row,) = told.trades
 
-    assert len(rows) == 1
-    assert rows[0]["exit_reason"] == "target"
-    assert sum(row["pnl"] for row in rows) == closed.trade().realized_pnl
-    assert reports.equity_curve(rows, opening)[-1]["equity"] == closed.broker.account().cash
+    assert row["exit_reason"] == "target"
+    assert row["pnl"] == closed.trade().realized_pnl
+    assert reports.equity_curve(told)[-1]["equity"] == closed.broker.account().cash
     for by in reports.GROUPS:
-        (group,) = reports.sums(rows, by)
-        assert (group["trades"], group["wins"], group["pnl"]) == (1, 1, rows[0]["pnl"])
+        (group,) = reports.sums(told, by)
+        assert (group["trades"], group["wins"], group["pnl"]) == (1, 1, row["pnl"])
+
+
+def moved(bench: Bench, kind: str, amount: str, n: int, day: int = 20) -> None:
+    """Money of the broker's account moved without an order, on a day of November."""
+    books.record_cash(
+        Account.objects.get(),
+        source_id=f"{kind}-{n}",
+        kind=kind,
+        amount=D(amount),
+        ts_ns=bench.venue.now_ns + n,
+        session_date=date(2026, 11, day),
+    )
+
+
+@pytest.fixture
+def with_money(closed: Bench) -> Bench:
+    """… and a fee, a dividend, a withdrawal, something unknown, and a fee of the day after."""
+    for n, (kind, amount) in enumerate(
+        [("fee", "-25.00"), ("income", "3.10"), ("transfer", "-500"), ("suspense", "0.70")]
+    ):
+        moved(closed, kind, amount, n)
+    moved(closed, "fee", "-0.02", 9, day=23)
+    return closed
+
+
+@pytest.mark.db
+def test_fees_income_and_transfers_are_in_sums_and_curve_by_their_day(with_money: Bench) -> None:
+    told = reports.report(with_money.run.pk)
+    pnl = told.trades[0]["pnl"]
+
+    day, next_day = reports.sums(told, "day")
+
+    assert (day["pnl"], day["fees"], day["income"]) == (pnl, D(25), D("3.10"))
+    assert (day["other"], day["transfers"]) == (D("0.70"), D(-500))
+    assert day["net"] == pnl - 25 + D("3.10") + D("0.70")
+    assert (next_day["trades"], next_day["net"], next_day["average"]) == (0, D("-0.02"), None)
+    curve = reports.equity_curve(told)
+    assert curve[-1]["equity"] == selectors.cash(Account.objects.get())
+    assert [step["what"] for step in curve].count("transfer") == 1
+    assert curve[-1]["drawdown"] == D("-0.02") + min(D(0), D("-25") + D("3.80"))
+
+
+@pytest.mark.db
+@pytest.mark.parametrize("by", ["version", "hour", "exit_reason", "symbol"])
+def test_what_no_trade_explains_is_a_line_of_its_own(with_money: Bench, by: str) -> None:
+    told = reports.report(with_money.run.pk)
+
+    trades, rest = reports.sums(told, by)
+
+    assert (trades["trades"], rest["by"], rest["trades"]) == (1, "no trade", 0)
+    assert (rest["fees"], rest["income"], rest["transfers"]) == (D("25.02"), D("3.10"), D(-500))
+
+
+@pytest.mark.db
+@pytest.mark.parametrize(("first", "last"), [(None, 20), (23, None), (21, 22)])
+def test_some_days_begin_where_the_days_before_ended(
+    with_money: Bench, first: int | None, last: int | None
+) -> None:
+    days = [None if one is None else date(2026, 11, one) for one in (first, last)]
+    told = reports.report(with_money.run.pk, first=days[0], last=days[1])
+    curve = reports.equity_curve(told)
+
+    end = curve[-1]["equity"] if curve else told.opening
+    cash = selectors.cash(Account.objects.get())
+    assert end == (cash if last is None else cash + D("0.02"))
+    assert end == told.opening + sum(
+        (row["net"] + row["transfers"] for row in reports.sums(told, "day")), D(0)
+    )
+
+
+@pytest.mark.db
+def test_a_part_that_was_sold_is_told_before_its_trade_is_closed(db: None) -> None:
+    bench = Bench.make()
+    trade = bench.open()
+    leg = trade.orders.get(purpose="tp")
+    sold = FillActivity(
+        execution_id="part", order_id=str(leg.broker_id), symbol=leg.symbol, side=Side.SELL,
+        quantity=100, price=D("20.50"), ts_ns=bench.venue.now_ns,
+    )  # fmt: skip
+    venue_state.apply_fill(bench.run, sold)
+
+    told = reports.report(bench.run.pk)
+
+    (day,) = reports.sums(told, "day")
+    assert (day["trades"], day["other"]) == (0, 100 * D("20.50") - 100 * D("20.06"))
+    held = selectors.positions(Account.objects.get())["ABCD"]
+    at_cost = selectors.cash(Account.objects.get()) + held.cost
+    assert reports.equity_curve(told)[-1]["equity"] == at_cost
+
+
+@pytest.mark.db
+def test_a_cover_is_no_part_of_the_entry(db: None, settings, tmp_path: Path) -> None:
+    settings.TRADEPLANE_HOME = tmp_path
+    bench = Bench.make(Rule(do="both_legs", nth=1, delay_ms=0))
+    bench.open()
+    target = bench.trade().take_profit
+    bench.venue.quote(str(target), str(target + D("0.02")))
+    for _ in range(8):
+        bench.step(500)
+    by = {order.purpose: order for order in Order.objects.filter(filled_quantity__gt=0)}
+
+    (row,) = reports.trade_rows(bench.run.pk)
+
+    assert (row["quantity"], row["entry"]) == (298, D("20.06"))
+    assert (row["cover_quantity"], row["cover"]) == (298, by["c"].filled_value / 298)
+    assert abs(row["entry_slippage_bps"]) < 20
+    assert row["exit_slippage_bps"] == D("0.00")  # the leg that ended it got its price
+    assert row["pnl"] == by["tp"].filled_value + by["sl"].filled_value - 298 * D("20.06") - (
+        by["c"].filled_value
+    )
+    assert row["r"] == (row["pnl"] / (298 * (D("20.06") - D("19.70")))).quantize(D("0.001"))
+    shown = position.closed(bench.trade())
+    assert (shown["quantity"], shown["entry"]) == ("298", "20.06")
+    assert "298 bought back" in shown["why"]
+    (told,) = run_selectors.trade_rows(bench.run)
+    assert (told["quantity"], told["bought_back"]) == (298, 298)
 
 
 @pytest.mark.db

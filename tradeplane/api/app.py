@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError
 
-from tradeplane.api import errors, kill_switch, parameters, reads
+from tradeplane.api import errors, kill_switch, money, parameters, reads
 from tradeplane.api.auth import may_read, needs
 from tradeplane.api.scopes import READ
 from tradeplane.api.throttle import Throttle
@@ -54,6 +54,7 @@ api = NinjaAPI(
 )
 errors.install(api)
 api.add_router("", reads.router)
+api.add_router("", money.router)
 api.add_router("", parameters.router)
 api.add_router("", kill_switch.router)
 

@@ -14,8 +14,8 @@ import redis
 
 from accounts import selectors as books
 from accounts.models import Account
-from execution import selectors
-from execution.models import Round, RoundState, Run, RunState, Trade
+from execution import selectors, statement
+from execution.models import KillSwitch, Round, RoundState, Run, RunState, Trade
 from execution.selectors import StandingSwitch, TradingDayFacts
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults
@@ -187,16 +187,19 @@ class Board:
     ) -> list[dict[str, str]]:
         marks = {trade.symbol: self._mark(run, trade.symbol) for trade in trades}
         result, whole = position.day_result(run, day.realized, trades, marks.get)
+        beside = statement.beside_trades(run)
+        today = result + beside
         start = _day_start(run)
         limit = start * Decimal(str(p["max_daily_loss_percent"])) / 100
-        share = figures.percent(100 * result / start) if start else figures.MISSING
+        share = figures.percent(100 * today / start) if start else figures.MISSING
         said = "no trade yet" if not day.trades else "open" if trades else "realized"
+        said += f", fees and income {figures.money(beside)}" if beside else ""
         return [
             {
                 "name": "Today",
-                "value": figures.money(result) if whole else figures.MISSING,
-                "more": f"{figures.arrow(result)} {share}, {said}" if whole else "price unknown",
-                "tone": figures.tone(result),
+                "value": figures.money(today) if whole else figures.MISSING,
+                "more": f"{figures.arrow(today)} {share}, {said}" if whole else "price unknown",
+                "tone": figures.tone(today),
             },
             {
                 "name": "Trades",

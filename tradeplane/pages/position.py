@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from execution.models import Run, Trade
+from execution.sides import sides_of
 from tradeplane.pages import figures
 
 #: Last traded price of a symbol, None when nobody knows.
@@ -103,9 +104,8 @@ def _places(trade: Trade, entry: Decimal, mark: Decimal | None) -> dict[str, str
 
 def closed(trade: Trade) -> dict[str, Any]:
     """Return one line of the day's closed trades."""
-    n = trade.filled_quantity
-    entry = trade.entry_value / n if n else None
-    sold = trade.exit_quantity
+    sides = sides_of(trade)
+    n, entry, cover = sides.entry.quantity, sides.entry.average, sides.cover
     risk = n * (entry - planned_stop(trade)) if entry is not None else Decimal(0)
     pnl = trade.realized_pnl
     held_s = ((trade.closed_ns or 0) - (trade.opened_ns or 0)) / SECOND_NS
@@ -115,9 +115,10 @@ def closed(trade: Trade) -> dict[str, Any]:
         "symbol": trade.symbol,
         "quantity": f"{n:,}",
         "entry": figures.price(entry),
-        "exit": figures.price(trade.exit_value / sold if sold else None),
+        "exit": figures.price(sides.exit.average),
         "held": figures.duration(held_s) if trade.opened_ns else figures.MISSING,
-        "why": ENDS.get(trade.exit_reason, figures.words(trade.exit_reason).capitalize()),
+        "why": ENDS.get(trade.exit_reason, figures.words(trade.exit_reason).capitalize())
+        + (f", {cover.quantity:,} bought back" if cover.quantity else ""),
         "pnl": figures.money(pnl),
         "tone": figures.tone(pnl),
         "in_r": f"{figures.number(pnl / risk, 2, signed=True)} R" if risk > 0 else figures.MISSING,

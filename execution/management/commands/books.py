@@ -53,13 +53,12 @@ class Command(BaseCommand):
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         archive = settings.ARCHIVE_HOME
         bars = None if archive is None else archive_bars.reader(archive)
-        rows = reports.trade_rows(run.pk, first=options["first"], last=options["last"], bars=bars)
+        told = reports.report(run.pk, first=options["first"], last=options["last"], bars=bars)
         if options["what"] == "trades":
-            return rows, reports.TRADE_COLUMNS
+            return told.trades, reports.TRADE_COLUMNS
         if options["what"] == "sums":
-            return reports.sums(rows, options["by"]), reports.SUM_COLUMNS
-        opening = reports.opening_of(run.pk)
-        return reports.equity_curve(rows, opening), reports.EQUITY_COLUMNS
+            return reports.sums(told, options["by"]), reports.SUM_COLUMNS
+        return reports.equity_curve(told), reports.EQUITY_COLUMNS
 
     def _print(self, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         cells = [columns, *(tuple(tables.cell(row.get(c)) for c in columns) for row in rows)]
