@@ -5,9 +5,11 @@ SQLite has no row locks and MariaDB ignores conditional unique constraints; wher
 active" is meant, a nullable key column is unique and set to NULL when the row is done.
 """
 
+from typing import Any, ClassVar
+
 from django.db import models
 
-from accounts.append_only import AppendOnly
+from accounts.append_only import AppendOnly, AppendOnlyQuerySet
 from accounts.fields import MicroDollarField
 from execution.external_models import Difference as Difference
 from execution.external_models import ExternalOrder as ExternalOrder
@@ -45,6 +47,7 @@ class Run(models.Model):
     opening_cash = MicroDollarField(default=0)
     latches = models.JSONField(default=dict)  # what blocks entries until the day is over
     prints = models.BigIntegerField(default=0)
+    build = models.CharField(max_length=40, blank=True)  # the hub that leads it: signals.build
     started_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True)
     summary = models.JSONField(null=True)
@@ -302,10 +305,19 @@ class BrokerRef(models.Model):
         return self.broker_id
 
 
-class OrderAttempt(models.Model):
+class AttemptQuerySet(AppendOnlyQuerySet["OrderAttempt"]):
+    """What was sent, and when, never changes; how it ended is written until it is certain."""
+
+    def answer(self, **ended: Any) -> int:
+        """Write how attempts ended, but for those whose end is certain; returns how many."""
+        uncertain = models.Q(outcome=None) | models.Q(outcome__in=("unknown", "abandoned"))
+        return models.QuerySet.update(self.filter(uncertain), **ended)
+
+
+class OrderAttempt(AppendOnly):
     """One request to the broker, committed before it is sent; no outcome means unknown."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="attempts")
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
     kind = models.CharField(max_length=8)  # submit, replace, cancel
     n = models.IntegerField()
     fence_epoch = models.BigIntegerField()
@@ -316,7 +328,9 @@ class OrderAttempt(models.Model):
     answer = models.JSONField(null=True)
     answered_at = models.DateTimeField(null=True)
 
-    class Meta:
+    objects: ClassVar = models.Manager.from_queryset(AttemptQuerySet)()
+
+    class Meta(AppendOnly.Meta):
         constraints = [
             models.UniqueConstraint(fields=["order", "kind", "n"], name="one_attempt_number")
         ]
@@ -325,19 +339,27 @@ class OrderAttempt(models.Model):
         return f"{self.order_id} {self.kind} {self.n} {self.outcome}"
 
 
-class BrokerEvent(models.Model):
+class EventQuerySet(AppendOnlyQuerySet["BrokerEvent"]):
+    def give_to(self, order: Order) -> int:
+        """Name the order of events that came before anybody knew it; returns how many."""
+        return models.QuerySet.update(self.filter(order=None), order=order)
+
+
+class BrokerEvent(AppendOnly):
     """What the broker said, raw, stored in the transaction of its effect; once per key."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT)
     key = models.CharField(max_length=120)
-    source = models.CharField(max_length=10)  # stream, rest, fills
+    source = models.CharField(max_length=10)  # stream, rest, fills, activities, books
     event = models.CharField(max_length=24)
     order = models.ForeignKey(Order, null=True, on_delete=models.PROTECT, related_name="events")
     ts_ns = models.BigIntegerField()
     raw = models.JSONField()
     received_at = models.DateTimeField(auto_now_add=True)
 
-    class Meta:
+    objects: ClassVar = models.Manager.from_queryset(EventQuerySet)()
+
+    class Meta(AppendOnly.Meta):
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="one_event_per_key")]
 
     def __str__(self) -> str:
@@ -415,15 +437,15 @@ class Lease(models.Model):
         return f"{self.name} epoch {self.epoch}"
 
 
-class KillSwitch(models.Model):
-    """Append-only: the newest row is the state of the switch."""
+class KillSwitch(AppendOnly):
+    """The newest row is the state of the switch."""
 
     level = models.CharField(max_length=16)
     reason = models.CharField(max_length=200)
     actor = models.CharField(max_length=80)
     at = models.DateTimeField(auto_now_add=True)
 
-    class Meta:
+    class Meta(AppendOnly.Meta):
         ordering = ["-id"]
 
     def __str__(self) -> str:

@@ -214,11 +214,12 @@ def _request(attempt: OrderAttempt, call: Callable[[], Any]) -> tuple[str, Any]:
 def _close_attempt(
     attempt: OrderAttempt, outcome: str, message: str = "", answer: BrokerOrder | None = None
 ) -> None:
-    attempt.outcome = outcome
-    attempt.message = message[:MESSAGE_MAX]
-    attempt.answer = None if answer is None else answer.raw
-    attempt.answered_at = datetime.now(UTC)
-    attempt.save(update_fields=["outcome", "message", "answer", "answered_at"])
+    OrderAttempt.objects.filter(pk=attempt.pk).answer(
+        outcome=outcome,
+        message=message[:MESSAGE_MAX],
+        answer=None if answer is None else answer.raw,
+        answered_at=datetime.now(UTC),
+    )
 
 
 def settle(
@@ -405,5 +406,5 @@ def abandon(order: Order, *, now_ns: int) -> None:
             moves.move(locked, E.LOSE, now_ns)
         moves.move(locked, E.ABANDON, now_ns, reason="the venue never saw it")
         locked.save()
-        locked.attempts.filter(kind="submit").update(outcome="abandoned")
+        locked.attempts.filter(kind="submit").answer(outcome="abandoned")
     order.refresh_from_db()

@@ -209,7 +209,7 @@ def _first_time(run: Run, key: str, order: Order | None, **facts: Any) -> bool:
     )
     if new or order is None:
         return new
-    return bool(BrokerEvent.objects.filter(pk=row.pk, order=None).update(order=order))
+    return bool(BrokerEvent.objects.filter(pk=row.pk).give_to(order))
 
 
 def take_over(order: Order, seen: BrokerOrder, *, now_ns: int) -> Applied:
