@@ -176,7 +176,7 @@ def _flat(account: Account) -> Iterator[str]:
 
 
 def _suspense(account: Account) -> Iterator[str]:
-    """Nothing waits to be understood: reverse it and record it as what it is."""
+    """Nothing waits to be understood: people say what it was (`manage.py books settle`)."""
     amount, _ = selectors.balances(account).get((Ledger.SUSPENSE, ""), (None, 0))
     if amount:
         yield f"suspense holds {-amount}"

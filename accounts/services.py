@@ -275,6 +275,31 @@ def close_day(account: Account, *, session_date: date) -> DayClose:
     return closed
 
 
+@transaction.atomic
+def rebook(account: Account, entry: JournalEntry, *, reason: str) -> Recorded:
+    """Book an entry of another account once more in this one, as it stands there."""
+    account = locked(account)
+    fill = Fill.objects.filter(entry=entry).first()
+    if fill is not None:
+        return _record_fill(account, fill.facts, Kind(entry.kind), entry.order_ref, reason)
+    event = Event(
+        source_key=entry.source_key,
+        kind=entry.kind,
+        occurred_ns=entry.occurred_ns,
+        day=entry.session_date,
+        order_ref=entry.order_ref,
+        reason=reason,
+    )
+    legs = [
+        ledger.Posting(
+            Ledger(leg.ledger), leg.symbol, to_micros(leg.amount_usd), leg.quantity,
+            leg.session_date,
+        )
+        for leg in entry.postings.all()
+    ]  # fmt: skip
+    return Recorded(write(account, event, legs), created=True)
+
+
 def _record_fill(
     account: Account, fill: ledger.Fill, kind: Kind, order_ref: str, reason: str = ""
 ) -> Recorded:

@@ -11,16 +11,20 @@ from itself: those are booked when together they are exactly what the broker's c
 else left and said. Each has its id in the books, so none is booked twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts import selectors as booked
 from accounts import services as books
 from accounts.domain.money import nearest
-from accounts.models import Account
+from accounts.errors import NotRecorded
+from accounts.models import Account, JournalEntry
 from execution.brokers.port import (
     AccountSnapshot,
     Broker,
@@ -43,6 +47,10 @@ STOCK_TRIES = 3
 #: An activity may be dated some days before it is told.
 OVERLAP = timedelta(days=7)
 CENT = Decimal("0.01")
+KEY = "activity:"  # of the raw event; the books call its entry `cash:` and the id
+SETTLED = ":settled"
+SETTLED_AS = ("income", "fee", "transfer")
+ID_MAX, REASON_MAX, SAID_MAX = 110, 170, 150
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,9 @@ def take_in(run: Run, broker: Broker, *, now_ns: int) -> int:
     count += _book_the_doubtful(
         run, broker, [one for one in paid if one.ts_ns <= stock.at_ns], now_ns
     )
+    for one in told:
+        if not one.amount:
+            _keep(run, one)
     groups = splits.unbooked(run, told)
     left = groups
     if groups:
@@ -164,23 +175,62 @@ def _say_once(run: Run, one: CashActivity, text: str, now_ns: int) -> None:
 
 
 def _book(run: Run, one: CashActivity, now_ns: int) -> bool:
-    what = f"{one.kind} {one.symbol}".strip()
-    kind = kind_of(one.kind)
-    account = _account(run)
-    made = books.record_cash(
-        account,
-        source_id=_source_id(one),
-        kind=kind,
-        amount=nearest(one.amount),
-        ts_ns=one.ts_ns,
-        session_date=max(day_of(one.ts_ns), account.opened_on),
-        reason=f"{what} {one.text}".strip()[:200],
-    )
+    """Keep an activity raw and book it, together or not at all."""
+    with transaction.atomic():
+        kept = _keep(run, one)
+        told = {**_raw(one), "booked_as": kept.raw["booked_as"]}  # another amount is a conflict
+        made = record(_account(run), kept.key.removeprefix(KEY), one.ts_ns, told)
     if made.created:
+        kind = made.entry.kind
         level = "alarm" if kind == "suspense" else "info"
-        text = f"{what}: {one.amount} USD booked as {kind}"
+        text = f"{one.kind} {one.symbol}".strip() + f": {one.amount} USD booked as {kind}"
         activity.note(run.pk, "reconcile", text, level=level, market_ns=now_ns)
     return made.created
+
+
+def _keep(run: Run, one: CashActivity) -> BrokerEvent:
+    """Store an activity once, with what our books take its word for at the time."""
+    row, _ = BrokerEvent.objects.get_or_create(
+        run=run,
+        key=f"{KEY}{_source_id(one)}",
+        defaults={
+            "source": "activities",
+            "event": one.kind[:24],
+            "ts_ns": one.ts_ns,
+            "raw": {**_raw(one), "booked_as": kind_of(one.kind)},
+        },
+    )
+    return row
+
+
+def _raw(one: CashActivity) -> dict[str, Any]:
+    return {
+        "id": one.activity_id,
+        "activity_type": one.kind,
+        "symbol": one.symbol,
+        "net_amount": str(one.amount),
+        "qty": str(one.shares),
+        "date": None if one.day is None else one.day.isoformat(),
+        "description": one.text,
+    }
+
+
+def record(account: Account, name: str, ts_ns: int, raw: Mapping[str, Any]) -> books.Recorded:
+    """Book the cash of an activity as it was stored.
+
+    Raises:
+        ConflictingEntry: it is in the books with another amount.
+    """
+    what = f"{raw['activity_type']} {raw['symbol']}".strip()
+    return books.record_cash(
+        account,
+        source_id=name,
+        kind=raw["booked_as"],
+        amount=nearest(Decimal(raw["net_amount"])),
+        ts_ns=ts_ns,
+        session_date=max(day_of(ts_ns), account.opened_on),
+        reason=f"{what} {raw['description']}".strip()[:REASON_MAX],
+    )
 
 
 def _account(run: Run) -> Account:
@@ -188,4 +238,54 @@ def _account(run: Run) -> Account:
 
 
 def _source_id(one: CashActivity) -> str:
-    return one.activity_id[:120]
+    return one.activity_id[:ID_MAX]
+
+
+# --- what people say that it was -----------------------------------------------------------------
+
+
+def in_suspense(run: Run) -> QuerySet[JournalEntry]:
+    """Return the entries of a run whose money is not understood yet, oldest first."""
+    standing = JournalEntry.objects.filter(account__run_id=run.pk, reversed_by__isnull=True)
+    return standing.filter(kind=JournalEntry.Kind.SUSPENSE).order_by("pk")
+
+
+def settle(run: Run, *, name: str, kind: str, reason: str, actor: str, now_ns: int) -> None:
+    """Say what money in suspense was: its entry is reversed and booked again as that.
+
+    Args: name: the broker's id of the activity; kind: one of `SETTLED_AS`.
+    Raises:
+        NotRecorded: nothing of that name is in suspense.
+        ConflictingEntry: it was said to be something else before.
+        ValueError: another kind, or no reason given.
+    """
+    if kind not in SETTLED_AS:
+        raise ValueError(f"say one of {', '.join(SETTLED_AS)}")
+    if not reason.strip():
+        raise ValueError("to say what money was needs a reason")
+    said = f"{reason.strip()} ({actor})"[:SAID_MAX]
+    account = _account(run)
+    with transaction.atomic():
+        entry = account.entries.filter(source_key=f"cash:{name}", kind="suspense").first()
+        if entry is None:
+            raise NotRecorded(f"nothing named {name} is in suspense")
+        amount = sum((leg.amount_usd for leg in entry.postings.filter(ledger="cash")), Decimal(0))
+        books.reverse(account, source_key=entry.source_key, reason=said, ts_ns=now_ns)
+        settled(account, name, entry.occurred_ns, kind=kind, amount=amount, reason=said)
+        text = f"{entry.reason}: {amount} USD is {kind}: {said}"[:300]
+        activity.note(run.pk, "reconcile", text, level="warning", market_ns=run.market_ns)
+
+
+def settled(
+    account: Account, name: str, ts_ns: int, *, kind: str, amount: Decimal, reason: str
+) -> books.Recorded:
+    """Book an activity once more, as what it was."""
+    return books.record_cash(
+        account,
+        source_id=f"{name}{SETTLED}",
+        kind=kind,
+        amount=amount,
+        ts_ns=ts_ns,
+        session_date=max(day_of(ts_ns), account.opened_on),
+        reason=reason,
+    )

@@ -247,8 +247,8 @@ class JournalMachine(RuleBasedStateMachine):
         assert bool(over) <= bool(bench.venue.engine.faults.injected["overfill"]), over
         rest = [line for line in broken if line not in over]
         assert [line for line in rest if line[:2] in ("I1", "I2", "I5", "I6")] == []
-        was, made = rebuild.compare(bench.run)
-        assert was == made
+        was, made, differences = rebuild.compare(bench.run)
+        assert was == made, differences
         assert not Order.objects.filter(status__in=[str(Status.SENDING), str(Status.UNKNOWN)])
 
     def _agrees(self) -> bool:

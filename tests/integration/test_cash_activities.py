@@ -5,14 +5,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
 
 from accounts import check as books_check
 from accounts import selectors as books
+from accounts import services
 from accounts.domain.ledger import Ledger
 from accounts.models import Account
 from execution import reconcile
 from execution.models import Activity, BrokerEvent, Run
-from execution.services import cash
+from execution.services import cash, rebuild
 from tests.fakes.desk import Bench
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db]
@@ -206,3 +209,102 @@ def test_an_amount_finer_than_a_micro_dollar_is_booked_at_the_nearest(bench: Ben
 
     assert reconcile.reconcile(bench.trader).differences == []
     assert balance(bench, Ledger.INCOME) == Decimal("-0.071235")
+
+    assert cash.take_in(bench.run, bench.broker, now_ns=1) == 0
+
+
+def rebuilt(bench: Bench) -> list[str]:
+    return rebuild.compare(bench.run).differences
+
+
+def test_the_raw_activities_make_the_same_cash_again(bench: Bench) -> None:
+    told(bench, "DIV", "12.34", symbol="AIG")
+    told(bench, "FEE", "-0.02", number=2)
+    reconcile.reconcile(bench.trader)
+
+    assert BrokerEvent.objects.filter(key__startswith="activity:").count() == 2
+    assert rebuilt(bench) == []
+
+
+def test_a_fee_that_no_activity_made_is_found_by_the_rebuild(bench: Bench) -> None:
+    account = Account.objects.get(run_id=bench.run.pk)
+    services.record_cash(
+        account, source_id="made-up", kind="fee", amount=Decimal(-777), ts_ns=bench.run.open_ns,
+        session_date=bench.run.day,
+    )  # fmt: skip
+
+    first, *_ = rebuilt(bench)
+
+    assert first.startswith('only in the books: ["posting", "cash:made-up"')
+    with pytest.raises(CommandError, match="make other books"):
+        call_command("books", "rebuild", "--run", bench.run.pk)
+
+
+def test_suspense_is_cleared_with_a_reason_and_the_rebuild_is_the_same(bench: Bench) -> None:
+    told(bench, "NEWWORD", "3.21")
+    reconcile.reconcile(bench.trader)
+    (name,) = (one.source_key.removeprefix("cash:") for one in cash.in_suspense(bench.run))
+
+    call_command("books", "settle", "--activity", name, "--as", "income", "--reason", "a rebate")
+
+    account = Account.objects.get(run_id=bench.run.pk)
+    assert balance(bench, Ledger.INCOME) == Decimal("-3.21")
+    assert books_check.check(account) == []
+    assert rebuilt(bench) == []
+    assert reconcile.reconcile(bench.trader).differences == []  # told again, it is not booked again
+    assert cash.take_in(bench.run, bench.broker, now_ns=1) == 0
+    assert "a rebate" in Activity.objects.filter(level="warning").first().text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--as", "income"], "needs a reason"),
+        (["--reason", "x"], "say one of"),
+        (["--as", "fee", "--reason", "x", "--activity", "other"], "nothing named other"),
+    ],
+)
+def test_what_money_was_is_not_said_by_accident(bench: Bench, more: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("books", "settle", "--activity", "a", *more)
+
+
+def test_what_people_entered_is_a_fact_of_its_own(bench: Bench) -> None:
+    account = Account.objects.get(run_id=bench.run.pk)
+    when = {"ts_ns": bench.run.open_ns, "session_date": bench.run.day}
+    services.record_cash(
+        account, source_id="adjust-1", kind="adjustment", amount=Decimal(5), reason="looked", **when
+    )
+    services.adopt_position(
+        account, source_id="1", symbol="SPY", quantity=5, price=Decimal(50), **when
+    )
+    services.reverse(account, source_key="cash:adjust-1", reason="no", ts_ns=bench.run.open_ns)
+
+    assert rebuilt(bench) == []
+
+
+def test_the_rebuild_closes_its_days_where_they_were_closed(bench: Bench) -> None:
+    trade = bench.open()
+    told(bench, "FEE", "-0.02")
+    reconcile.reconcile(bench.trader)
+    account = Account.objects.get(run_id=bench.run.pk)
+    services.close_day(account, session_date=bench.run.day)
+    bench.venue.quote(str(trade.take_profit), str(trade.take_profit + Decimal("0.02")))
+    bench.step(0)
+    bench.step(500)
+    told(bench, "DIV", "1.00", number=2)
+    reconcile.reconcile(bench.trader)
+
+    assert account.entries.filter(reason__contains="was closed").count() == 2
+    assert rebuilt(bench) == []
+
+
+def test_a_price_that_was_changed_in_the_books_is_told(bench: Bench) -> None:
+    bench.open()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE accounts_fill SET price_usd = price_usd + 10000")
+
+    assert [line[:30] for line in rebuilt(bench)] == [
+        'only in the books: ["execution'[:30],
+        'only from the events: ["execution'[:30],
+    ]

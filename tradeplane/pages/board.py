@@ -15,7 +15,7 @@ import redis
 from accounts import selectors as books
 from accounts.models import Account
 from execution import selectors, statement
-from execution.models import KillSwitch, Round, RoundState, Run, RunState, Trade
+from execution.models import Round, RoundState, Run, RunState, Trade
 from execution.selectors import StandingSwitch, TradingDayFacts
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults

@@ -1,5 +1,9 @@
-"""`manage.py books`: trades, sums, the equity curve, and the ledger built a second time."""
+"""`manage.py books`: trades, sums, the equity curve, the ledger built a second time, and what money
+in suspense was.
+"""
 
+import getpass
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -8,21 +12,27 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from accounts.errors import BookError
 from execution import archive_bars, reports, selectors, tables
 from execution.errors import ExportFailed
 from execution.models import Run
-from execution.services import rebuild
+from execution.services import cash, rebuild
 
 
 class Command(BaseCommand):
     help = "Report the trades of a run, or write them to a .csv or .parquet file."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("what", choices=("trades", "sums", "equity", "rebuild"))
+        parser.add_argument("what", choices=("trades", "sums", "equity", "rebuild", "settle"))
         parser.add_argument("--run", help="run id (default: the newest)")
         parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="DAY")
         parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="DAY")
         parser.add_argument("--by", choices=sorted(reports.GROUPS), default="day", help="of sums")
+        parser.add_argument("--activity", metavar="ID", help="settle: whose money (default: list)")
+        parser.add_argument(
+            "--as", dest="kind", choices=cash.SETTLED_AS, help="settle: what it was"
+        )
+        parser.add_argument("--reason", default="", help="settle: how you know")
         parser.add_argument("--out", type=Path, metavar="F", help="write to this file instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -30,6 +40,9 @@ class Command(BaseCommand):
             run = self._run(options["run"])
             if options["what"] == "rebuild":
                 self._rebuild(run)
+                return
+            if options["what"] == "settle":
+                self._settle(run, options)
                 return
             rows, columns = self._table(run, options)
             if options["out"] is None:
@@ -67,9 +80,33 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(one.ljust(w) for one, w in zip(row, widths, strict=True)))
 
     def _rebuild(self, run: Run) -> None:
-        was, made = rebuild.compare(run)
-        if was != made:
+        found = rebuild.compare(run)
+        for line in found.differences:
+            self.stdout.write(line)
+        if found.was != found.made or found.differences:
             raise CommandError(
-                f"the events make other books: {was[:12]} is {made[:12]} when rebuilt"
+                f"the events make other books: {found.was[:12]} is {found.made[:12]} when rebuilt"
             )
-        self.stdout.write(f"the events make the same books: {was}")
+        self.stdout.write(f"the events make the same books: {found.was}")
+
+    def _settle(self, run: Run, options: dict[str, Any]) -> None:
+        if options["activity"] is None:
+            waiting = cash.in_suspense(run)
+            for entry in waiting:
+                name = entry.source_key.removeprefix("cash:")
+                self.stdout.write(f"{name}: {entry.reason}, {entry.session_date}")
+            if not waiting:
+                self.stdout.write("nothing is in suspense")
+            return
+        try:
+            cash.settle(
+                run,
+                name=options["activity"],
+                kind=options["kind"] or "",
+                reason=options["reason"],
+                actor=getpass.getuser(),
+                now_ns=time.time_ns(),
+            )
+        except (BookError, ValueError) as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(self.style.SUCCESS(f"{options['activity']} is {options['kind']}"))
