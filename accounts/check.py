@@ -25,6 +25,11 @@ def register(name: str, check: Check) -> None:
     _registered[name] = check
 
 
+def names() -> list[str]:
+    """Return the names of all checks, in the order in which they are run."""
+    return ["books", *_registered]
+
+
 def check_all(account: Account) -> dict[str, list[str]]:
     """Return the violations by name of the check: the books' own, then the registered ones."""
     return {"books": check(account)} | {name: run(account) for name, run in _registered.items()}

@@ -11,9 +11,10 @@ class ExecutionConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Let `check_books` look at the orders behind the books, too."""
+        """Let `check_books` look at the trail behind the books, too."""
         from accounts.check import register  # noqa: PLC0415 - models are loaded by now
-        from execution.invariants import orders_of_account  # noqa: PLC0415
+        from execution.trail import CHECKS  # noqa: PLC0415
 
-        register("orders", orders_of_account)
+        for name, check in CHECKS.items():
+            register(name, check)
         failpoints.arm_from(settings.TRADEPLANE_FAILPOINTS, settings.TRADEPLANE_HOME)

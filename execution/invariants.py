@@ -5,7 +5,6 @@ checks in `accounts.check`; the ones here compare orders, fills and protection w
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from django.db.models import Count, F, Max
 
@@ -183,17 +182,3 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("I6", all_bounded),
     ("I7", deterministic),
 )
-
-
-def orders_of_account(account: Account) -> list[str]:
-    """What `check_books` can say about a run's orders without asking the broker."""
-    run = Run.objects.filter(pk=account.run_id).first()
-    if run is None:
-        return []
-    found: list[Any] = []
-    for order in Order.objects.filter(run=run, filled_quantity__gt=F("quantity")):
-        found.append(f"{order.client_order_id} is overfilled")
-    for trade in Trade.objects.filter(run=run, state=TradeState.CLOSED):
-        if trade.filled_quantity != trade.exit_quantity:
-            found.append(f"{trade.symbol} slot {trade.slot} is closed but not flat")
-    return found

@@ -22,16 +22,24 @@ def check_books(run: Run) -> Figure:
     """Run every invariant of `check_books` over a run's accounts and keep what it said."""
     started = time.perf_counter()
     accounts = list(Account.objects.filter(run_id=run.pk))
-    found = [
-        f"{name}: {text}"
-        for account in accounts
-        for name, texts in books_check.check_all(account).items()
-        for text in texts
-    ]
+    found = _violations(accounts)
+    if found:  # a fill that was booked between two of its reads looks like one: not a second time
+        again = set(_violations(accounts))
+        found = [one for one in found if one in again]
     body = {
         "accounts": len(accounts),
+        "checks": books_check.names(),
         "violations": len(found),
         "first": found[:SHOWN_MAX],
         "ms": round(1000 * (time.perf_counter() - started), 1),
     }
     return record("books", ok=not found, body=body)
+
+
+def _violations(accounts: list[Account]) -> list[str]:
+    return [
+        f"{name}: {text}"
+        for account in accounts
+        for name, texts in books_check.check_all(account).items()
+        for text in texts
+    ]

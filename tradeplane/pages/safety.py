@@ -44,7 +44,8 @@ def _books(figure: Figure | None) -> Line:
         return Line("books", "Books", text, False)
     if age_s > OLD_BOOKS_S:
         return Line("books", "Books", f"held at {when}; not checked since", None)
-    return Line("books", "Books", f"every invariant holds ({when})", True)
+    checks = ", ".join(figure.body.get("checks", ()))
+    return Line("books", "Books", f"every invariant holds: {checks} ({when})", True)
 
 
 def _drill(figure: Figure | None) -> Line:
