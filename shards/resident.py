@@ -30,6 +30,7 @@ from shards.outbox import Outbox, Publish
 from shards.pulse import BEAT_S, Pulse
 from shards.store import connect
 from signals import messages
+from signals.build import build
 from signals.messages import WatchedPosition
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ class ShardResident:
             "archive": "failing" if failing else "ok",
             "load": self._load_percent(), "run": self._run_id, "k": "", "lag_ms": "",
             "watermark_ns": 0, "symbols": 0, "params_version": "", "letters": "",
-            "assignment": " ".join(map(str, sorted(self._held))),
+            "assignment": " ".join(map(str, sorted(self._held))), "build": build(),
         }  # fmt: skip
         if duties:
             ranges = merge(one for duty in duties for one in duty.assignment.ranges)

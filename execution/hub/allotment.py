@@ -13,6 +13,7 @@ from execution.hub.roster import LEASE_S, Beats, Roster
 from execution.services import runs
 from shards.letters import Range, merge, pattern
 from shards.split import Assigned, planned, take_over
+from signals.build import build
 
 if TYPE_CHECKING:
     from execution.hub.coordinator import Coordinator
@@ -31,6 +32,7 @@ class Allotment:
         self.roster = Roster(mono=hub.mono)
         self.dark: dict[int, tuple[int, float, str]] = {}  # grant -> since (market, process), why
         self.drained: set[int] = set()
+        self.other_builds: dict[int, str] = {}  # shards that run another program than we do
         self._load = load
         self._plan = selectors.shard_plan()
         self._looked = self._wished = float("-inf")
@@ -63,6 +65,9 @@ class Allotment:
         beats = hub.beats()
         self.roster.lease_s = LEASE_S if hub.state == "running" else STARTUP_LEASE_S
         self.roster.look(beats)
+        mine = build()
+        told = {n: beat.get("build", "") for n, beat in beats.items() if n in self.roster.alive}
+        self.other_builds = {n: one for n, one in told.items() if one not in ("", mine)}
         self._see_wishes(now)
         if desk.grants and self.living:
             self._move_letters()

@@ -383,12 +383,21 @@ class Coordinator:
             return "no market clock"
         if self.warming:
             return "the market is fast-forwarded until everything is warm"
+        others = self.allotment.other_builds if hasattr(self, "allotment") else {}
+        if others:
+            return f"another build than the hub's: shard {', '.join(map(str, sorted(others)))}"
         return self.agreement.doubt
 
     @property
     def takes_orders(self) -> bool:
         """Has the start-up come so far that a task may ask for `send_facts`?"""
         return hasattr(self, "rounds") and hasattr(self, "agreement")
+
+    @property
+    def agreed_ns(self) -> int | None:
+        """Market time of the last comparison with the broker, None when they differed then."""
+        agreement = getattr(self, "agreement", None)
+        return None if agreement is None or agreement.differences else agreement.reconciled_ns
 
     def send_facts(self) -> SendFacts:
         """Return what the last check before an order needs; not before `takes_orders`."""

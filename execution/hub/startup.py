@@ -37,6 +37,7 @@ from execution.models import RunState
 from execution.services import cash, lease, runs, trades, universe
 from signals import selectors as parameter_selectors
 from signals import services as parameter_services
+from signals.build import build
 from signals.session import day_of
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,17 @@ class Startup:
         for name, step in self.steps:
             self._until_done(name, step)
         hub.state = "running"
+        self._say_build()
         runs.update_run(hub.run, state=RunState.RUNNING)
-        hub.note("startup", "all steps hold: rounds begin", mode=hub.run.mode)
+        hub.note("startup", "all steps hold: rounds begin", mode=hub.run.mode, build=hub.run.build)
         return True
+
+    def _say_build(self) -> None:
+        """Keep which program leads the run; every start is a line of the log with it."""
+        hub, now = self.hub, build()
+        if hub.run.build not in ("", now):
+            hub.note("startup", f"another build: {hub.run.build} before, {now} now")
+        runs.update_run(hub.run, build=now)
 
     def begin(self) -> None:
         """Open the run."""

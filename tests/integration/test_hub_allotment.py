@@ -13,9 +13,11 @@ from execution.hub.barrier import Barrier
 from execution.hub.coordinator import Coordinator
 from execution.hub.intake import Intake
 from execution.hub.shard_desk import RESEND_S, ShardDesk
+from execution.hub.startup import Startup
 from execution.models import Activity, Run, ShardChange
 from execution.services import shards
 from shards.letters import holds
+from signals.build import build
 from signals.messages import ShardReady
 from tests.fakes.desk import Bench
 from tests.integration.test_hub_late import a_report
@@ -464,3 +466,36 @@ def test_the_command_shows_and_changes(house: House, capsys: pytest.CaptureFixtu
         ("drain", 2, ""),
         ("plan", None, "load"),
     ]
+
+
+def test_a_shard_of_another_build_locks_entries(house: House) -> None:
+    told = house.beats
+    house.hub.beats = lambda: {
+        shard: {**beat, "build": "old" if shard == 2 else build()} for shard, beat in told().items()
+    }
+
+    house.passes(1)
+
+    assert house.allotment.other_builds == {2: "old"}
+    hub = SimpleNamespace(
+        clock=SimpleNamespace(known=True), warming=False, allotment=house.allotment,
+        agreement=SimpleNamespace(doubt=""),
+    )  # fmt: skip
+    assert Coordinator._doubt(hub) == "another build than the hub's: shard 2"  # type: ignore[arg-type]
+    house.alive.pop(2)
+    house.passes(5)
+    assert Coordinator._doubt(hub) == ""  # type: ignore[arg-type]
+
+
+def test_every_start_keeps_the_build_of_the_hub() -> None:
+    run = Run.objects.create(id="run-1", build="before")
+    said: list[str] = []
+    hub = SimpleNamespace(
+        run=run, mono=lambda: 0.0, note=lambda kind, text, **facts: said.append(text)
+    )
+
+    Startup(hub)._say_build()  # type: ignore[arg-type]
+    Startup(hub)._say_build()  # type: ignore[arg-type]
+
+    assert Run.objects.get().build == build()
+    assert said == [f"another build: before before, {build()} now"]
