@@ -3,8 +3,11 @@
 Apps above add their own with `register`, so that `check_books` runs them all.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db.models import Count, F, Q, Sum
 
@@ -12,10 +15,11 @@ from accounts import selectors
 from accounts.domain import ledger
 from accounts.domain.ledger import Ledger
 from accounts.domain.money import to_micros
-from accounts.models import OF_FILLS, Account, DayClose, JournalEntry
+from accounts.models import OF_FILLS, Account, JournalEntry
 from accounts.services import AGAINST
 
 Kind = JournalEntry.Kind
+ZERO = Decimal(0)
 Check = Callable[[Account], list[str]]
 _registered: dict[str, Check] = {}
 
@@ -152,25 +156,43 @@ def _dates(account: Account) -> Iterator[str]:
 
 def _closed_days(account: Account) -> Iterator[str]:
     """What a closed day amounted to has not changed since."""
-    newest = None
+    newest, days = None, _by_day(account)
+    cash, count, of_day = ZERO, 0, None
     for closed in account.day_closes.order_by("session_date"):
         newest = closed.session_date
-        for name, was, now in _since_the_close(account, closed):
+        while days and days[0].day <= newest:
+            of_day = days.popleft()
+            cash, count = cash + of_day.sums[Ledger.CASH], count + of_day.postings
+        sums = of_day.sums if of_day is not None and of_day.day == newest else {}
+        for name, was, now in (
+            ("realized P&L", closed.realized_usd, -sums.get(Ledger.REALIZED, ZERO)),
+            ("fees", closed.fees_usd, sums.get(Ledger.FEES, ZERO)),
+            ("cash", closed.cash_usd, cash),
+            ("number of postings", closed.postings, count),
+        ):
             if was != now:
                 yield f"{newest} is closed, but its {name} went from {was} to {now}"
     if newest != account.closed_through:
         yield f"closed through {account.closed_through}, but the last closed day is {newest}"
 
 
-def _since_the_close(account: Account, closed: DayClose) -> list[tuple[str, object, object]]:
-    now = selectors.day_summary(account, closed.session_date)
-    count = account.postings.filter(session_date__lte=closed.session_date).count()
-    return [
-        ("realized P&L", closed.realized_usd, now.realized),
-        ("fees", closed.fees_usd, now.fees),
-        ("cash", closed.cash_usd, now.cash),
-        ("number of postings", closed.postings, count),
-    ]
+class _Day(NamedTuple):
+    day: date
+    sums: dict[str, Decimal]  # by ledger
+    postings: int
+
+
+def _by_day(account: Account) -> deque[_Day]:
+    """Read all days at once: there is one more each evening, and this is asked each minute."""
+    rows = account.postings.order_by("session_date").values("session_date", "ledger")
+    found: deque[_Day] = deque()
+    for row in rows.annotate(amount=Sum("amount_usd"), n=Count("pk")):
+        if not found or found[-1].day != row["session_date"]:
+            found.append(_Day(row["session_date"], defaultdict(lambda: ZERO), 0))
+        last = found.pop()
+        last.sums[row["ledger"]] += row["amount"]
+        found.append(last._replace(postings=last.postings + row["n"]))
+    return found
 
 
 def _flat(account: Account) -> Iterator[str]:

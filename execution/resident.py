@@ -75,7 +75,9 @@ class HubResident:
         )
         self._thread = threading.Thread(target=self._run, name="hub-coordinator", daemon=True)
         self.second = SecondHand()
-        self._books = BooksWatch(lambda: self.hub.run if self.hub.epoch else None)
+        self._books = BooksWatch(
+            lambda: self.hub.run if self.hub.epoch else None, agreed_ns=lambda: self.hub.agreed_ns
+        )
         self._kill = KillWatch(self.hub.switches.hurry)
 
     def start(self) -> None:

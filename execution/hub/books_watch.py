@@ -1,6 +1,7 @@
 """What is done each minute beside the hub's work, in a thread with a connection of its own.
 
-The books are checked; outside the session, records that are too old are deleted.
+The books are checked, a day that is over is closed in them when they hold and the broker agrees;
+outside the session, records that are too old are deleted.
 """
 
 import logging
@@ -12,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections, connections
 
 from execution.models import Run
-from execution.services import activity, figures, retention
+from execution.services import activity, days, figures, retention
 from signals import selectors
 
 logger = logging.getLogger(__name__)
@@ -21,10 +22,17 @@ TIDY_EVERY = 60  # looks
 
 
 class BooksWatch:
-    """Args: run: asked each time; None while the hub has no run yet."""
+    """Args: run: asked each time; None while the hub has no run yet; agreed_ns: market time of the
+    last comparison with the broker, None when they differed then."""
 
-    def __init__(self, run: Callable[[], Run | None], *, every_s: float = EVERY_S) -> None:
-        self._run = run
+    def __init__(
+        self,
+        run: Callable[[], Run | None],
+        *,
+        agreed_ns: Callable[[], int | None] = lambda: None,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._run, self._agreed_ns = run, agreed_ns
         self._every_s = every_s
         self._stopping = threading.Event()
         self._was_ok = True
@@ -49,6 +57,8 @@ class BooksWatch:
             first = figure.body["first"][0]
             activity.note(run.pk, "reconcile", f"check of the books: {first}", level="alarm")
         self._was_ok = figure.ok
+        fresh = Run.objects.get(pk=run.pk)
+        days.close_when_over(fresh, agreed_ns=self._agreed_ns(), books_hold=figure.ok)
 
     def tidy(self) -> None:
         """Outside the session, delete decision records that are older than people want to keep.

@@ -15,7 +15,7 @@ from execution.domain.records import candidate_rows
 from execution.errors import RunFailed
 from execution.hub.coordinator import Coordinator
 from execution.models import Round, Run, RunState
-from execution.services import rounds, runs
+from execution.services import days, rounds, runs
 from shards.records import bucket_hash, read_rows, sorted_rows
 from signals.digest import digest
 
@@ -34,6 +34,7 @@ def finish(hub: Coordinator, *, wall_s: float) -> None:
     checked = invariants.check_run(run, hub.broker)
     for line in [*violations, *checked["broken"]]:
         hub.note("reconcile", line, level="alarm")
+    days.close_when_over(run, agreed_ns=hub.agreed_ns, books_hold=not violations)
     buckets, bucket_digest = recorded_buckets(hub.config.record_dir)
     summary: dict[str, Any] = {
         "run": run.pk,

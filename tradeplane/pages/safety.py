@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from django.utils.timezone import now
 
+from accounts.models import Account
 from execution import kill_file, selectors
 from execution.models import Figure
+from execution.services import days
 
 OLD_BOOKS_S = 180
 
@@ -23,6 +25,7 @@ class Line:
 def lines() -> list[Line]:
     """Return the rows, in fixed order."""
     found = [_books(selectors.newest_figure("books")), _drill(selectors.newest_figure("drill"))]
+    found += _days()
     asleep = selectors.held_overnight()
     if asleep:
         text = f"{', '.join(asleep)}: run manage.py overnight"
@@ -46,6 +49,23 @@ def _books(figure: Figure | None) -> Line:
         return Line("books", "Books", f"held at {when}; not checked since", None)
     checks = ", ".join(figure.body.get("checks", ()))
     return Line("books", "Books", f"every invariant holds: {checks} ({when})", True)
+
+
+def _days() -> list[Line]:
+    """Say up to which day the books are closed, and which one is owed; and the program's build."""
+    run = selectors.current_run()
+    if run is None:
+        return []
+    account = Account.objects.filter(run_id=run.pk, number=run.account_number).first()
+    through = None if account is None else account.closed_through
+    text = "no day is closed yet" if through is None else f"closed through {through}"
+    owed = days.due(run)
+    if owed is not None:
+        text += f"; {owed.day} is over: it closes when books and broker agree"
+    return [
+        Line("days", "Days in the books", text, None),
+        Line("build", "Build of the hub", run.build or "not known", None),
+    ]
 
 
 def _drill(figure: Figure | None) -> Line:
