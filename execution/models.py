@@ -5,14 +5,12 @@ SQLite has no row locks and MariaDB ignores conditional unique constraints; wher
 active" is meant, a nullable key column is unique and set to NULL when the row is done.
 """
 
-from typing import Any, ClassVar
-
 from django.db import models
 
-from accounts.append_only import AppendOnly, AppendOnlyQuerySet
+from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
-from execution.external_models import Difference as Difference
-from execution.external_models import ExternalOrder as ExternalOrder
+from execution.external_models import Difference as Difference, ExternalOrder as ExternalOrder
+from execution.written_once import Attempt, Event
 
 
 class RunState(models.TextChoices):
@@ -305,16 +303,7 @@ class BrokerRef(models.Model):
         return self.broker_id
 
 
-class AttemptQuerySet(AppendOnlyQuerySet["OrderAttempt"]):
-    """What was sent, and when, never changes; how it ended is written until it is certain."""
-
-    def answer(self, **ended: Any) -> int:
-        """Write how attempts ended, but for those whose end is certain; returns how many."""
-        uncertain = models.Q(outcome=None) | models.Q(outcome__in=("unknown", "abandoned"))
-        return models.QuerySet.update(self.filter(uncertain), **ended)
-
-
-class OrderAttempt(AppendOnly):
+class OrderAttempt(Attempt):
     """One request to the broker, committed before it is sent; no outcome means unknown."""
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
@@ -328,8 +317,6 @@ class OrderAttempt(AppendOnly):
     answer = models.JSONField(null=True)
     answered_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = models.Manager.from_queryset(AttemptQuerySet)()
-
     class Meta(AppendOnly.Meta):
         constraints = [
             models.UniqueConstraint(fields=["order", "kind", "n"], name="one_attempt_number")
@@ -339,13 +326,7 @@ class OrderAttempt(AppendOnly):
         return f"{self.order_id} {self.kind} {self.n} {self.outcome}"
 
 
-class EventQuerySet(AppendOnlyQuerySet["BrokerEvent"]):
-    def give_to(self, order: Order) -> int:
-        """Name the order of events that came before anybody knew it; returns how many."""
-        return models.QuerySet.update(self.filter(order=None), order=order)
-
-
-class BrokerEvent(AppendOnly):
+class BrokerEvent(Event):
     """What the broker said, raw, stored in the transaction of its effect; once per key."""
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT)
@@ -356,8 +337,6 @@ class BrokerEvent(AppendOnly):
     ts_ns = models.BigIntegerField()
     raw = models.JSONField()
     received_at = models.DateTimeField(auto_now_add=True)
-
-    objects: ClassVar = models.Manager.from_queryset(EventQuerySet)()
 
     class Meta(AppendOnly.Meta):
         constraints = [models.UniqueConstraint(fields=["run", "key"], name="one_event_per_key")]

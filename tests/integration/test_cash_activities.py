@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -308,3 +310,17 @@ def test_a_price_that_was_changed_in_the_books_is_told(bench: Bench) -> None:
         'only in the books: ["execution'[:30],
         'only from the events: ["execution'[:30],
     ]
+
+
+def test_cash_from_before_activities_were_kept_gets_an_event_that_says_so(bench: Bench) -> None:
+    told(bench, "DIV", "12.34", symbol="AIG", description="ordinary")
+    told(bench, "NEWWORD", "1.00", number=2)
+    reconcile.reconcile(bench.trader)
+    raw = BrokerEvent.objects.filter(key__startswith="activity:")
+    raw._raw_delete(raw.db)
+
+    import_module("execution.migrations.0017_raw_activities").copy(apps, None)
+
+    assert set(raw.values_list("source", flat=True)) == {"books"}
+    assert rebuilt(bench) == []
+    assert cash.take_in(bench.run, bench.broker, now_ns=1) == 0
