@@ -9,7 +9,8 @@ from django.db import models
 
 from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
-from execution.external_models import Difference as Difference, ExternalOrder as ExternalOrder
+from execution.external_models import Difference as Difference
+from execution.external_models import ExternalOrder as ExternalOrder
 from execution.written_once import Attempt, Event
 
 

@@ -319,7 +319,7 @@ def test_cash_from_before_activities_were_kept_gets_an_event_that_says_so(bench:
     raw = BrokerEvent.objects.filter(key__startswith="activity:")
     raw._raw_delete(raw.db)
 
-    import_module("execution.migrations.0017_raw_activities").copy(apps, None)
+    import_module("execution.migrations.0018_raw_activities").copy(apps, None)
 
     assert set(raw.values_list("source", flat=True)) == {"books"}
     assert rebuilt(bench) == []

@@ -37,7 +37,7 @@ def copy(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('execution', '0016_append_only_journal'),
+        ('execution', '0017_append_only_journal'),
         ('accounts', '0002_splits'),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('execution', '0015_volume_curve'),
+        ('execution', '0016_external'),
     ]
 
     operations = [
