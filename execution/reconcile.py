@@ -14,7 +14,7 @@ from execution.hub.desk import LIVE
 from execution.hub.trader import Trader
 from execution.hub.waiting import NO_ANSWER
 from execution.models import Order, Trade
-from execution.services import external, shelter, venue_state
+from execution.services import external, order_state, shelter, venue_state
 from execution.services.moves import OrderStatus
 from execution.services.trades import ENDED
 from signals.session import day_of
@@ -137,7 +137,7 @@ def _take_over(trader: Trader, seen: list[BrokerOrder], findings: Findings) -> s
                 trader.note_stranger(order)
             continue
         known.add(ours.pk)
-        is_link = ours.broker_id in (None, order.id) or venue_state.is_living_link(ours, order)
+        is_link = ours.broker_id in (None, order.id) or order_state.is_living_link(ours, order)
         if not is_link:
             continue  # of its chain, but being left
         _absorb(trader, ours, order, findings)

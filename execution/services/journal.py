@@ -25,7 +25,7 @@ from execution.domain import bracket, echo
 from execution.domain.limits import Denial
 from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
-from execution.services import activity, external, lease, moves, venue_state
+from execution.services import activity, external, lease, moves, order_state, venue_state
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 
@@ -158,7 +158,7 @@ def replace(
             locked.limit = limit if limit is not None else locked.limit
             locked.stop = stop if stop is not None else locked.stop
             if answer is not None:
-                venue_state.follow_replacement(locked, answer)
+                order_state.follow_replacement(locked, answer)
             locked.save()
     order.refresh_from_db()
     return outcome
@@ -278,10 +278,10 @@ def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int
     with transaction.atomic():
         _close_attempt(attempt, "confirmed", "", answer)
         locked = venue_state.locked(order)
-        venue_state.claim_id(locked, answer.id)
+        order_state.claim_id(locked, answer.id)
         locked.broker_id = locked.broker_id or answer.id
         _echo(locked, answer, now_ns)
-        venue_state.absorb_state(locked, answer, now_ns)
+        order_state.absorb_state(locked, answer, now_ns)
         locked.save()
         venue_state.adopt_legs(locked, answer, now_ns)
     reach("journal.after_store")

@@ -13,19 +13,26 @@ from django.db import transaction
 from accounts import services as books
 from accounts.domain.money import nearest
 from accounts.models import Account
-from execution.brokers.port import BrokerOrder, FillActivity, Shares, TradeUpdate, is_whole
+from execution.brokers.port import BrokerOrder, FillActivity, Shares, TradeUpdate
 from execution.failpoints import reach
-from execution.models import BrokerEvent, BrokerRef, Order, Run, Trade
+from execution.models import BrokerEvent, Order, Run, Trade
 from execution.services import activity, external, moves
 from execution.services.bookable import bookable, key_of
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
+from execution.services.order_state import (
+    LEGS,
+    absorb_state,
+    by_broker_id,
+    claim_id,
+    follow,
+    is_living_link,
+    resize,
+)
 from signals.session import day_of
 
-LEGS = ("tp", "sl", "o")
-LEFT = ("pending_replace", "replaced")  # another link of the chain has, or will have, its place
 EXTERNAL = "ext"  # made by somebody else in a symbol that we hold
 
 
@@ -62,7 +69,7 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
             return Applied(order, new)
         reach("state.after_raw")
         order = locked(order)
-        _resize(order, update.order)
+        resize(order, update.order)
         if is_fill:
             _take_in(
                 order,
@@ -71,7 +78,7 @@ def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Ap
                 price=update.price or Decimal(0),
                 ts_ns=update.ts_ns,
             )
-        missing = _follow(order, update, update.ts_ns)
+        missing = follow(order, update, update.ts_ns)
         order.save()
     reach("state.after_booking")
     return Applied(order, True, missing)
@@ -98,7 +105,7 @@ def _apply_taken_back(run: Run, update: TradeUpdate, source: str) -> Applied:
 def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applied:
     """Book one execution that the account's activities told us about, or take one back."""
     with transaction.atomic():
-        order = _by_broker_id(run.pk, fill.order_id)
+        order = by_broker_id(run.pk, fill.order_id)
         raw = {
             "execution_id": fill.execution_id,
             "order_id": fill.order_id,
@@ -230,21 +237,13 @@ def _as_seen(row: Order) -> tuple[object, ...]:
     return row.status, row.venue_status, row.broker_id, row.limit, row.stop
 
 
-def is_living_link(order: Order, seen: BrokerOrder) -> bool:
-    """Is this what a leg answers to? Not what is being replaced, nor a replacement that ended.
-
-    News of a replacement, or of its refusal, may be lost; what works at the venue is the leg.
-    """
-    return order.purpose in LEGS and seen.status in ("new", "held", "partially_filled")
-
-
 def find(run_id: str, seen: BrokerOrder) -> Order | None:
     """Return our order for one of the broker's: by any id it ever had, then by client id.
 
     The same name can be another run's: an order that is known to be none of ours stays that.
     """
     for broker_id in filter(None, (seen.id, seen.replaces, seen.replaced_by)):
-        order = _by_broker_id(run_id, broker_id)
+        order = by_broker_id(run_id, broker_id)
         if order is not None:
             return order
     named = Order.objects.filter(run_id=run_id, client_order_id=seen.client_order_id).first()
@@ -300,111 +299,10 @@ def holder(run: Run, seen: BrokerOrder) -> Trade | None:
     return None if last is None else last.trade
 
 
-def _by_broker_id(run_id: str, broker_id: str) -> Order | None:
-    ref = (
-        BrokerRef.objects.filter(run_id=run_id, broker_id=broker_id).select_related("order").first()
-    )
-    return None if ref is None else ref.order
-
-
-def claim_id(order: Order, broker_id: str) -> None:
-    BrokerRef.objects.get_or_create(
-        run_id=order.run_id, broker_id=broker_id, defaults={"order": order}
-    )
-
-
-def follow_replacement(order: Order, answer: BrokerOrder) -> None:
-    """Let a replaced order answer to its new id, at the prices that the venue says it has."""
-    claim_id(order, answer.id)
-    if order.status in moves.LIVE:
-        order.broker_id = answer.id
-    _reprice(order, answer)
-
-
 def locked(order: Order) -> Order:
     """Lock the trade, then the order (SQLite: the whole database), and return the order fresh."""
     Trade.objects.select_for_update().get(pk=order.trade_id)
     return Order.objects.select_for_update().get(pk=order.pk)
-
-
-def _follow(order: Order, update: TradeUpdate, now_ns: int) -> bool:
-    """Apply an event to its order, minding that a replaced leg goes on under a new id."""
-    seen = update.order
-    claim_id(order, seen.id)
-    if update.event == "replaced":
-        if seen.replaced_by:
-            claim_id(order, seen.replaced_by)
-            order.broker_id = seen.replaced_by
-        elif seen.replaces:
-            order.broker_id = seen.id
-        return False
-    if update.event == "rejected" and seen.replaces:
-        order.reason = "a replacement was rejected"  # its protection is looked up, with its prices
-        if order.status in moves.LIVE:
-            order.broker_id = seen.replaces
-        return False
-    if update.event in ("order_replace_rejected", "order_cancel_rejected"):
-        order.reason = update.event
-        return False
-    if order.broker_id not in (None, seen.id) and update.event not in ("fill", "partial_fill"):
-        return False  # news of an id that this order no longer answers to
-    return absorb_state(order, seen, now_ns)
-
-
-def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
-    """Move the order to what the venue says; True when executions are missing here.
-
-    Only executions make shares: an order that the venue calls filled becomes FILLED here when its
-    fills are booked, not before.
-    """
-    order.venue_status = seen.status
-    if order.broker_id is None:
-        order.broker_id = seen.id
-    _reprice(order, seen)
-    event = moves.event_of(seen.status)
-    missing = int(seen.filled_quantity) > order.filled_quantity
-    if _resize(order, seen) and event == E.FILL and not missing:
-        moves.move(order, E.FILL, now_ns)  # all that was left of it had been booked as a part
-    if event == E.FILL and not missing and _taken_back_unheard(order, seen):
-        moves.move(order, E.FILL, now_ns)
-        moves.move(order, E.BUST, now_ns, reason="executions were taken back")
-    if event in (E.FILL, E.PARTIAL_FILL):  # moved by `_book`; here it only says that it is known
-        event = E.ACCEPT
-    if event == E.ACCEPT and order.filled_quantity:
-        event = None
-    if event == E.REPLACE:  # goes on under the id of its replacement
-        order.broker_id = seen.replaced_by or order.broker_id
-        if seen.replaced_by:
-            claim_id(order, seen.replaced_by)
-    elif event is not None:
-        moves.move(order, event, now_ns)
-    return missing
-
-
-def _taken_back_unheard(order: Order, seen: BrokerOrder) -> bool:
-    """Is it over there with fewer shares than it filled? Then we never booked what was broken."""
-    return order.status in moves.LIVE and seen.filled_quantity < seen.quantity
-
-
-def _reprice(order: Order, seen: BrokerOrder) -> None:
-    """Let a leg's row say where the venue has it; a link that is being left says nothing."""
-    if order.purpose in LEGS and seen.id == order.broker_id and seen.status not in LEFT:
-        order.limit, order.stop = seen.limit_price, seen.stop_price
-
-
-def _resize(order: Order, seen: BrokerOrder) -> bool:
-    """Take over a leg's smaller size: the venue cuts it when the other leg is partly filled.
-
-    A replacement that begins to count its fills anew says nothing of the whole.
-    """
-    same_count = seen.filled_quantity >= order.filled_quantity
-    size = seen.quantity
-    if order.purpose not in LEGS or not same_count or not is_whole(size):
-        return False
-    if not 0 < size < order.quantity:
-        return False
-    order.quantity = size
-    return True
 
 
 def _take_in(
@@ -493,11 +391,11 @@ def _overfilled(order: Order, trade: Trade, ts_ns: int) -> None:
 def adopt_legs(order: Order, answer: BrokerOrder, now_ns: int) -> None:
     """Give every leg of a bracket or OCO a row of its own under its parent."""
     for leg in answer.legs:
-        known = _by_broker_id(order.run_id, leg.id)
+        known = by_broker_id(order.run_id, leg.id)
         if known is not None:
             _name_leg(known, order, leg)
             continue
-        if leg.replaces and _by_broker_id(order.run_id, leg.replaces) is not None:
+        if leg.replaces and by_broker_id(order.run_id, leg.replaces) is not None:
             continue  # a later link of a chain we know
         row, made = Order.objects.get_or_create(
             run_id=order.run_id,
