@@ -12,7 +12,9 @@ IDLE_S = 60.0
 WATCHFUL_S = 300.0  # after a trade: a late fill or a bust whose news was lost leaves shares naked
 AGAIN_S = 1.0
 ASKED_S = 2.0  # after somebody acknowledged what differs
-AFTER_A_GAP_S = 30.0  # so long a difference may be news on its way; then it is asked less often
+#: After a gap a difference may be news on its way: so often it is asked for again, by its age.
+AFTER_A_GAP_S = ((5.0, AGAIN_S), (30.0, 4.0))
+SHOWN_S = 10.0  # what explains a difference is looked up that often while it stays the same
 FRESH_NS = 60_000_000_000
 
 
@@ -31,6 +33,7 @@ class Agreement:
     _at: float = float("-inf")
     _since: float = float("-inf")  # when this difference was first seen
     _shown: bool = True  # the pages may show one; a new hub does not know
+    _looked_at: float = float("-inf")  # for what explains the difference
     _busy_at: float = float("-inf")
 
     def compare(self) -> bool:
@@ -46,7 +49,7 @@ class Agreement:
             return True
         again = findings.differences == self.differences
         if not again:
-            self._since = self._at
+            self._since, self._looked_at = self._at, float("-inf")
             desk.note("reconcile", "; ".join(findings.differences), level="alarm")
         self.differences = findings.differences
         if again or self.at_once():
@@ -66,12 +69,15 @@ class Agreement:
 
     def _take_over(self) -> bool:
         """Show what differs, and book it once a person has acknowledged just this."""
+        if self._at - self._looked_at < SHOWN_S and not self._is_acknowledged():
+            return False
         desk, self._shown = self.trader.desk, True
         try:
             facts = adoption.find(desk.run, desk.broker, now_ns=desk.now_ns())
         except BrokerError as exc:
             desk.note("reconcile", f"not looked into: {exc}", level="warning")
             return False
+        self._looked_at = float("-inf") if facts.owed else self._at
         row = adoption.show(desk.run, facts, self.differences, now_ns=desk.now_ns())
         if row.acknowledged_at is None:
             return False
@@ -83,8 +89,9 @@ class Agreement:
     def after_a_gap(self) -> bool:
         """Compare until all agrees; one that differs for long is not asked without a pause."""
         now = self.mono()
-        lasts = bool(self.doubt) and now - self._since >= AFTER_A_GAP_S
-        pause_s = self.busy_s() if lasts else AGAIN_S
+        lasts_s = now - self._since if self.doubt else 0.0
+        pauses = (pause_s for until_s, pause_s in AFTER_A_GAP_S if lasts_s < until_s)
+        pause_s = next(pauses, self.busy_s())
         return now - self._at >= pause_s and self.compare()
 
     def _shelter(self) -> None:

@@ -38,6 +38,7 @@ class Trader:
     mono: Callable[[], float] = time.monotonic
     #: Entries whose task was sent, by order: not ours to touch until it answers or is lost.
     in_flight: dict[int, float] = field(default_factory=dict)
+    _ask_again_ns: dict[int, int] = field(default_factory=dict)  # by trade
     foreign: set[str] = field(default_factory=set)  # symbols with orders that are not ours
     busy: bool = True
     seen: list[Seen] = field(default_factory=list)  # the busy trades as of the newest look
@@ -283,7 +284,7 @@ class Trader:
     def _close(self, trade: Trade) -> None:
         """Free the slot when nothing of ours is live and the venue says flat — not before."""
         if self.desk.live_orders(trade):
-            exits.refresh(self.desk, trade)
+            self._ask(trade)
             if self.desk.cancel_sells(trade):
                 return
         position = self.desk.position(trade.symbol)
@@ -310,6 +311,13 @@ class Trader:
             reason=reason,
             pnl=str(trade.realized_pnl),
         )
+
+    def _ask(self, trade: Trade) -> None:
+        """Ask about the orders of a trade whose shares are gone, at most once a second."""
+        now_ns = self.desk.now_ns()
+        if now_ns >= self._ask_again_ns.get(trade.pk, 0):
+            self._ask_again_ns[trade.pk] = now_ns + SECOND
+            exits.refresh(self.desk, trade)
 
     def _naked_until(self, trade: Trade, ts_ns: int) -> int:
         since_ns = trade.naked_since_ns

@@ -89,10 +89,12 @@ def as_planned(trade: Trade, live: list[Order]) -> bool:
 def stands(live: list[Order], shares: int) -> bool:
     """Do these live orders say that both sides are there, the stop for exactly these shares?
 
-    A partly filled target shrinks the stop at the venue, and in its row only once we have asked:
-    until then the row says too much by what the target sold. More than that would sell short.
+    A leg that is partly filled shrinks the other at the venue, and in its row only once we have
+    asked: until then that row says too much by what the first has sold. More would sell short.
     """
-    stopped = sum(order.leaves for order in live if order.purpose == "sl")
+    stops = [order for order in live if order.purpose == "sl"]
     targets = [order for order in live if order.purpose != "sl"]
-    told_late = sum(order.filled_quantity for order in targets)
-    return bool(targets) and shares <= stopped <= shares + told_late
+    stopped, aimed = (sum(order.leaves for order in side) for side in (stops, targets))
+    by_stop, by_target = (sum(o.filled_quantity for o in side) for side in (stops, targets))
+    exact = shares <= stopped <= shares + by_target and aimed <= shares + by_stop
+    return bool(targets) and exact

@@ -46,6 +46,7 @@ class Facts:
     prices: dict[str, Decimal] = field(default_factory=dict)
     orders: list[ExternalOrder] = field(default_factory=list)
     blocked: str = ""
+    owed: int = 0  # orders behind executions that are still to be looked up
 
     @property
     def digest(self) -> str:
@@ -95,6 +96,7 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
         left_shares=left,
         prices=prices,
         orders=external.locking(run),
+        owed=owed,
         blocked=f"{owed} orders are still looked up"
         if owed
         else _blocked(run, {one.symbol for one in executions} | set(left), left_cash, left, own),

@@ -25,7 +25,7 @@ NAKED_PER_FAULT_S = 5.0  # each fault may cost a retry; nothing retries later th
 #: only after the resolver's 30 s. Both exits must have filled for there to be one.
 BUY_BACK_LOST_S = 30.0
 ORDERS_PER_SLOT_MAX = 90
-REQUESTS_PER_MINUTE_MAX = 400
+REQUESTS_PER_MINUTE_MAX = 200  # what the broker allows an account
 ENTRY = re.compile(r"v1-\w{4}-\d{6}-s(\d+)-t(\d+)-e")
 
 

@@ -295,6 +295,7 @@ def test_shares_that_an_old_order_sold_late_are_not_sold_again_by_the_new_one() 
     stop.quantity -= 100  # we have asked
     assert waiting.stands([target, stop], trade.held - 100)
 
+    assert not waiting.stands([target, stop], trade.held - 105), "an old order sold 5 of them"
     assert not waiting.stands([target, stop], trade.held - 250)
     assert not waiting.stands([target, stop], trade.held)
 
