@@ -26,6 +26,7 @@ from execution.domain.limits import Denial
 from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
 from execution.services import activity, external, lease, moves, order_state, venue_state
+from execution.services.again import again_on_deadlock
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
 
@@ -37,6 +38,7 @@ OLDER_NS = 5_000_000_000
 # --- intents and attempts ------------------------------------------------------------------------
 
 
+@again_on_deadlock
 def intend(
     trade: Trade, *, purpose: str, client_order_id: str, epoch: int, now_ns: int, **fields: Any
 ) -> Order:
@@ -273,6 +275,7 @@ def _take(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int)
         locked.save()
 
 
+@again_on_deadlock
 def _adopt(order: Order, attempt: OrderAttempt, answer: BrokerOrder, now_ns: int) -> None:
     """Store the answer raw, the ids of the order and its legs, and what it says."""
     with transaction.atomic():

@@ -19,6 +19,7 @@ from execution.failpoints import reach
 from execution.models import Decision, Order, Round, RoundState, Run
 from execution.selectors import REPLACED
 from execution.services import chain, lease, trades, wal
+from execution.services.again import again_on_deadlock
 from execution.services.moves import OrderStatus
 from signals.messages import Candidate, Report
 
@@ -197,6 +198,7 @@ def streaks_before(row: Round) -> dict[str, Streak]:
     }
 
 
+@again_on_deadlock
 def _persist(row: Round, decision: SealedDecision, parameters: dict[str, Any], epoch: int) -> None:
     rows = packed_rows(decision.sealed)
     crowd = len(decision.sealed) >= CROWD

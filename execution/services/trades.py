@@ -11,6 +11,7 @@ from execution.domain import orders as domain
 from execution.domain.rounds import EntryPlan
 from execution.models import Order, Run, Trade
 from execution.services import external, moves, runs
+from execution.services.again import again_on_deadlock
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeEvent as V
 from execution.services.moves import TradeState as T
@@ -207,6 +208,7 @@ def ask_to_leave(run: Run, symbol: str, why: str) -> bool:
     return bool(rows.update(leave_why=why))
 
 
+@again_on_deadlock
 def change(trade: Trade, event: V, **fields: Any) -> Trade:
     """Apply an event and set columns in one transaction; returns the fresh row."""
     with transaction.atomic():

@@ -17,6 +17,7 @@ from execution.brokers.port import BrokerOrder, FillActivity, Shares, TradeUpdat
 from execution.failpoints import reach
 from execution.models import BrokerEvent, Order, Run, Trade
 from execution.services import activity, external, moves
+from execution.services.again import again_on_deadlock
 from execution.services.bookable import bookable, key_of
 from execution.services.moves import OrderEvent as E
 from execution.services.moves import OrderStatus as Status
@@ -45,6 +46,7 @@ class Applied:
     fills_missing: bool = False  # the venue counts more filled shares than we have executions for
 
 
+@again_on_deadlock
 def apply_update(run: Run, update: TradeUpdate, *, source: str = "stream") -> Applied:
     """Store one trade update raw and apply it, in one transaction; the second copy is a no-op."""
     whole = bool(update.execution_id and update.quantity and update.price)
@@ -102,6 +104,7 @@ def _apply_taken_back(run: Run, update: TradeUpdate, source: str) -> Applied:
     return apply_fill(run, activity, source=source)
 
 
+@again_on_deadlock
 def apply_fill(run: Run, fill: FillActivity, *, source: str = "fills") -> Applied:
     """Book one execution that the account's activities told us about, or take one back."""
     with transaction.atomic():
@@ -219,6 +222,7 @@ def _first_time(run: Run, key: str, order: Order | None, **facts: Any) -> bool:
     return bool(BrokerEvent.objects.filter(pk=row.pk).give_to(order))
 
 
+@again_on_deadlock
 def take_over(order: Order, seen: BrokerOrder, *, now_ns: int) -> Applied:
     """Take over an order's state as REST shows it; executions are booked elsewhere."""
     with transaction.atomic():

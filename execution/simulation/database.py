@@ -32,7 +32,11 @@ def _let_go() -> None:
 
 
 class Line:
-    """The hub's connection: `cut` lets its next queries fail, until a time of the virtual clock."""
+    """The hub's connection: it fails until a time of the virtual clock, once it was cut.
+
+    `cut` breaks it at a query, `cut_behind_commit` when a transaction is through and nobody was
+    told so.
+    """
 
     def __init__(self, count: Callable[[str], None]) -> None:
         self._count = count
@@ -40,6 +44,7 @@ class Line:
         self._back_ns: int | None = None
         self._failed = False
         self._why, self._until_ns = "", 0
+        self._commits_left, self._commit_until_ns = -1, 0
 
     def cut(self, why: str, *, after: int, back_ns: int) -> None:
         """Args:
@@ -48,8 +53,24 @@ class Line:
         """
         self._why, self._queries_left, self._until_ns = why, after, back_ns
 
+    def cut_behind_commit(self, *, after: int, back_ns: int) -> None:
+        """Args: after: how many commits are answered before; back_ns: until then nothing goes."""
+        self._commits_left, self._commit_until_ns = after, back_ns
+
     def heal(self) -> None:
-        self._queries_left, self._back_ns = -1, None
+        self._queries_left, self._commits_left, self._back_ns = -1, -1, None
+
+    def committed(self) -> None:
+        """Answer a commit of the hub, or not.
+
+        Raises:
+            OperationalError: it is done, and the connection is gone before it could say so.
+        """
+        self._commits_left -= 1
+        if self._commits_left == -1:  # far below it: nobody cut
+            self._back_ns, self._failed = self._commit_until_ns, True
+            self._count("commit unanswered")
+            raise OperationalError("the connection is gone")
 
     def ask(self, sql: str, now_ns: int) -> None:
         """Let a query of the hub pass.
@@ -71,6 +92,24 @@ class Line:
             return
         self._failed = True
         raise OperationalError("the connection is gone")
+
+
+@contextmanager
+def commits(line: Line, is_hub: Callable[[], bool]) -> Iterator[None]:
+    """Let `line` decide whether the hub hears that its transaction is through."""
+    wrapper: Any = connections["default"]
+    commit = wrapper._commit
+
+    def committed() -> None:
+        commit()
+        if is_hub():
+            line.committed()
+
+    wrapper._commit = committed
+    try:
+        yield
+    finally:
+        del wrapper._commit
 
 
 def passes(line: Line, is_hub: Callable[[], bool], now_ns: Callable[[], int]) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MS = 1_000_000
 SECOND = 1_000_000_000
 CENT = Decimal("0.01")
+UNANSWERED_COMMITS = 0.35  # of the losses of the database
 #: How often each of these comes up when something does; `evening` only late in the day.
 WHIMS = {
     "nothing": 2,
@@ -113,7 +114,10 @@ class Street:
         self.turn_switch(level)
 
     def _database(self) -> None:
-        self.world.lose_database(after=self.rng.randrange(0, 60))
+        if self.rng.random() < UNANSWERED_COMMITS:
+            self.world.lose_a_commit(after=self.rng.randrange(0, 12))
+        else:
+            self.world.lose_database(after=self.rng.randrange(0, 60))
 
     def _redis(self) -> None:
         self.world.lose_redis()

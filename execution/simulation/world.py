@@ -25,7 +25,7 @@ from execution.services.moves import TradeState as T
 from execution.simulation import market
 from execution.simulation.blows import KINDS, PAUSE, Blow, Blows
 from execution.simulation.checker import Audit, Verdict, judge
-from execution.simulation.database import Line, passes
+from execution.simulation.database import Line, commits, passes
 from execution.simulation.hub import SimulatedHub, Task
 from execution.simulation.plans import FAULTS_MIN, rules
 from execution.simulation.street import EVENING, Street
@@ -131,8 +131,9 @@ class World:
         """Live through the seed and return what was found."""
         failpoints.arm(self._reach)
         try:
-            own = passes(self.line, lambda: self._acting and not self._looking, lambda: self.now_ns)
-            with connection.execute_wrapper(own):
+            is_hub = lambda: self._acting and not self._looking  # noqa: E731
+            own = passes(self.line, is_hub, lambda: self.now_ns)
+            with connection.execute_wrapper(own), commits(self.line, is_hub):
                 self._live()
         except Endless:
             self.audit.broken.append("L: a hub does not get through its start")
@@ -302,9 +303,15 @@ class World:
         """Cut the hub's connection after so many more queries, for a while."""
         self._cut("database lost", after)
 
+    def lose_a_commit(self, *, after: int) -> None:
+        """Cut the hub's connection behind a commit: it is through, and the hub cannot know."""
+        self.line.cut_behind_commit(after=after, back_ns=self._back_ns())
+
     def _cut(self, why: str, after: int) -> None:
-        back_ns = self.now_ns + self.rng.randrange(0, 4000) * MS
-        self.line.cut(why, after=after, back_ns=back_ns)
+        self.line.cut(why, after=after, back_ns=self._back_ns())
+
+    def _back_ns(self) -> int:
+        return self.now_ns + self.rng.randrange(0, 4000) * MS
 
     def _count(self, fault: str) -> None:
         self.injected[fault] += 1

@@ -13,6 +13,7 @@ from execution import failpoints
 from execution.hub import waiting
 from execution.hub.switches import Switches
 from execution.services import journal, lease, venue_state
+from execution.simulation import street
 from execution.simulation import world as world_module
 from execution.simulation.blows import KINDS, PAUSE, Blow
 from execution.simulation.checker import judge
@@ -95,6 +96,16 @@ def test_a_pair_that_does_not_meet_says_how_often_the_first_had_struck() -> None
     found = strike((Blow("lease.after_renew"), Blow("no.such.place")), tries=2)
 
     assert (found.days, found.first_struck, found.broken) == (0, 2, [])
+
+
+def test_a_commit_that_was_not_answered_is_found_in_the_rows(monkeypatch) -> None:
+    monkeypatch.setattr(street, "UNANSWERED_COMMITS", 1.0)
+    monkeypatch.setitem(street.WHIMS, "database", 40)
+
+    report = run_seeds(range(6))
+
+    assert report.failures == {}
+    assert report.injected["commit unanswered"] > 6
 
 
 @pytest.mark.parametrize("seed", range(4))
