@@ -55,6 +55,11 @@ class DenyCode(StrEnum):
         "session",
         "the market is closed, or too near its close (`entry_cutoff_min_before_close`)",
     )
+    DOUBT = (
+        "doubt",
+        "since the decision: books and broker differ, an order's fate is unknown or people must"
+        " look at it, shares are without protection, or the broker's order news are away",
+    )
     RECONCILE = "reconcile", "no clean comparison with the broker in the last 90 s"
     DATA_FLAGS = "data_flags", "the candidate's data carry a flag"
     NOT_TRADABLE = "not_tradable", "the symbol is not in the universe"
@@ -112,6 +117,7 @@ class LimitContext:
     open_ns: int
     close_ns: int
     reconciled_ns: int | None  # last clean reconciliation
+    doubt: str  # why entries are locked, "" when they are not
     data_flags: tuple[str, ...]
     tradable: bool | None
     halted: bool | None
@@ -187,6 +193,8 @@ def _may_we(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[
             (c.close_ns - c.now_ns) / MINUTE_NS,
         )
         yield _denied(DenyCode.SESSION, text, left, p["entry_cutoff_min_before_close"])
+    if c.doubt:
+        yield _denied(DenyCode.DOUBT, f"Entries are locked: {c.doubt}.")
     clean = c.reconciled_ns is not None
     if not clean or c.now_ns - (c.reconciled_ns or 0) > RECONCILED_WITHIN_S * SECOND_NS:
         text = f"No clean reconciliation in the last {RECONCILED_WITHIN_S} s."

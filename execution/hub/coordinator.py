@@ -406,6 +406,7 @@ class Coordinator:
             epoch=self.epoch,
             lease_left_ms=self.lease_left_ms,
             reconciled_ns=self.agreement.reconciled_ns,
+            doubt=self._doubt() or ("" if self.stream_up else "the broker's order news are away"),
             api_calls_left=getattr(self.broker, "calls_left", None),
             account_mode=self.config.account_mode(
                 str(self.rounds.parameters["alpaca_trading_mode"])

@@ -7,11 +7,12 @@ from statistics import median
 from typing import Any
 
 import msgspec
+from django.db.models import QuerySet
 
 from execution import selectors
 from execution.brokers.port import AccountSnapshot, Broker, BrokerError
 from execution.domain.limits import Denial, DenyCode, LimitContext, recheck
-from execution.domain.orders import OrderStatus
+from execution.domain.orders import OrderStatus, TradeState
 from execution.domain.rounds import EntryPlan, RoundInput
 from execution.models import Order, OrderAttempt, Round, Run, Trade
 from execution.services import journal, trades
@@ -35,6 +36,7 @@ class SendFacts:
     api_calls_left: int | None
     account_mode: str
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
+    doubt: str = ""  # why the hub locks entries by now
     slack_ns: int = 0  # what our own work costs on a tape that runs fast
 
 
@@ -108,6 +110,7 @@ def _denial(
         open_ns=inputs.open_ns,
         close_ns=inputs.close_ns,
         reconciled_ns=facts.reconciled_ns,
+        doubt=facts.doubt or _doubt(order, others),
         data_flags=tuple(candidate.flags),
         tradable=plan.symbol in inputs.universe,
         halted=candidate.halted,
@@ -134,6 +137,16 @@ def _denial(
     if denial is None and by_now is not parameters:
         denial = recheck(plan, context, by_now)  # a limit that was tightened since the decision
     return denial
+
+
+def _doubt(order: Order, others: QuerySet[Trade]) -> str:
+    """Return what came into doubt since the decision; one round's entries are sent together."""
+    if selectors.has_unresolved_order(order.run):
+        return "an order's fate is unknown, or people must look at it"
+    naked = others.filter(state__in=(TradeState.UNPROTECTED, TradeState.PARTIAL))
+    if naked.exclude(k=order.trade.k).exists():
+        return "shares are without protection"
+    return ""
 
 
 def _counting_now(run: Run) -> dict[str, Any]:

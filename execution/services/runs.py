@@ -103,6 +103,11 @@ def set_kill_switch(*, level: str, reason: str, actor: str) -> KillSwitch:
         row = _record(level, reason, actor)
     if crosses(kill_file.read()["level"], level):  # else the file would outvote the row
         kill_file.write(level=level, reason=reason, actor=actor, at=row.at.isoformat())
+    return _turned(row)
+
+
+def _turned(row: KillSwitch) -> KillSwitch:
+    """The switch stands in the database, whatever happens now."""
     reach("kill.after_level")
     return row
 
@@ -129,8 +134,7 @@ def reset_kill_switch(*, from_level: str, reason: str, actor: str) -> KillSwitch
             raise SwitchMoved(f"the kill switch is at {level}, not at {from_level}")
         row = _record("none", reason, actor)
     kill_file.clear()
-    reach("kill.after_level")
-    return row
+    return _turned(row)
 
 
 def _locked_level() -> str:

@@ -12,6 +12,7 @@ from execution.models import Order, OrderAttempt, Trade
 from execution.services import lease, rounds, runs
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
+from execution.venue.orders import OrderRequest
 from tests.fakes.desk import Bench
 from tests.unit.domain_builders import K
 
@@ -174,6 +175,39 @@ def test_our_own_denial_is_recorded_and_nothing_is_sent() -> None:
     assert order.reason.startswith("reconcile")
     assert (order.denied_code, order.denied_value, order.denied_limit) == ("reconcile", None, 90)
     assert bench.trade().state == T.REJECTED
+    assert bench.venue.posts() == 0
+
+
+def test_what_comes_into_doubt_between_decision_and_socket_stops_the_entry() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    bench.venue.engine.submit(
+        OrderRequest(
+            client_order_id="byhand", symbol="SPY", side="buy", type="limit", quantity=5,
+            limit=Decimal(1), time_in_force="day",
+        ),
+        bench.venue.now_ns,
+    )  # fmt: skip
+    bench.step(300)
+
+    order = bench.send(order_id)
+
+    assert order.reason == (
+        "doubt: Entries are locked: an order's fate is unknown, or people must look at it."
+    )
+    assert bench.venue.posts() == 0
+
+
+def test_shares_without_protection_stop_the_entry_of_a_later_round() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    trade = bench.trade()
+    other = Trade.objects.get(pk=trade.pk)
+    other.pk, other.slot, other.k, other.state = None, 2, trade.k - 1, T.UNPROTECTED
+    other.open_key = other.slot_key = None
+    other.save()
+
+    assert bench.send(order_id).denied_code == "doubt"
     assert bench.venue.posts() == 0
 
 
