@@ -26,6 +26,8 @@ NAKED_PER_FAULT_S = 5.0  # each fault may cost a retry; nothing retries later th
 BUY_BACK_LOST_S = 30.0
 ORDERS_PER_SLOT_MAX = 90
 REQUESTS_PER_MINUTE_MAX = 200  # what the broker allows an account
+BY_HAND = "by-hand"  # the name of somebody's own order
+HEARD_S = 1.0  # so long after its news were told the hub has heard
 ENTRY = re.compile(r"v1-\w{4}-\d{6}-s(\d+)-t(\d+)-e")
 
 
@@ -37,6 +39,7 @@ class Audit:
     down: list[tuple[int, int]] = field(default_factory=list)
     faults_at: list[int] = field(default_factory=list)
     kept: list[tuple[int, int]] = field(default_factory=list)  # shares, although `flatten` stood
+    told_ns: int | None = None  # when the hub was told of somebody's own order
     requests: Counter[int] = field(default_factory=Counter)  # by minute
     converged: bool = False
 
@@ -74,6 +77,21 @@ def judge(
     found = [line for part in parts for line in part]
     trades = _one("SELECT COUNT(*) FROM execution_trade WHERE run_id=%s", run_id)
     return Verdict(found, len(parts), int(trades), len(engine.account.fills), naked_s)
+
+
+def in_doubt(engine: VenueEngine, run_id: str, audit: Audit, entry: str, now_ns: int) -> str:
+    """I4: return what should keep an entry that arrives now from being sent, "" for nothing."""
+    if audit.told_ns is not None and now_ns - audit.told_ns > HEARD_S * SECOND:
+        return "the order of somebody else was known"
+    if engine.naked_since:
+        return f"{', '.join(engine.naked_since)} had no stop"
+    unknown = _rows(
+        "SELECT client_order_id FROM execution_order"
+        " WHERE run_id=%s AND client_order_id<>%s AND status IN ('sending','unknown')",
+        run_id,
+        entry,
+    )
+    return f"the fate of {unknown[0][0]} was unknown" if unknown else ""
 
 
 def _rows(sql: str, *args: Any) -> list[tuple[Any, ...]]:
@@ -244,7 +262,7 @@ def _orders(engine: VenueEngine, run_id: str) -> list[str]:
         held = engine.account.quantity(order.symbol)
         if order.side == "sell" and order.armed and order.leaves > held:
             found.append(f"I5: {order.client_order_id} would sell {order.leaves} of {held} shares")
-        if order.side == "buy":
+        if order.side == "buy" and order.client_order_id != BY_HAND:
             found.append(f"I5: {order.client_order_id} still buys after the healing")
     fate = _rows(
         "SELECT client_order_id, status FROM execution_order"

@@ -5,11 +5,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from execution.domain.kill_levels import TURNS
-from execution.models import Trade
+from execution.models import Difference, Trade
 from execution.selectors import kill_level
-from execution.services import runs
+from execution.services import adoption, runs
 from execution.services.moves import TradeState as T
 from execution.simulation import market
+from execution.simulation.checker import BY_HAND
+from execution.venue.orders import OrderRequest
 
 if TYPE_CHECKING:
     from execution.simulation.world import World
@@ -25,6 +27,7 @@ WHIMS = {
     "database": 2,
     "redis": 3,
     "leave": 3,
+    "hand": 1,
     "evening": 4,
 }
 #: What brings a hub to a place that it seldom comes by: (whims, rates of the venue's faults).
@@ -48,6 +51,7 @@ class Street:
         self.world, self.rng = world, world.rng
         self.events: Counter[str] = Counter()
         self.flatten = False  # the kill switch stands there
+        self.by_hand = False  # somebody has an order of their own at the broker
         self._weights = dict(WHIMS)
         for point in toward:
             self._weights |= LEADS.get(point, ({}, {}))[0]
@@ -124,6 +128,24 @@ class Street:
 
     def _leave(self) -> None:
         self.world.leave_early(hard=self.rng.random() < 0.5)
+
+    def _hand(self) -> None:
+        """Somebody orders something in the broker's app: entries are locked from then on."""
+        if self.by_hand or self.rng.random() < 0.5:
+            return
+        self.events["by hand"] += 1
+        self.by_hand = True
+        order = OrderRequest(
+            client_order_id=BY_HAND, symbol="SPY", side="buy", type="limit", quantity=5,
+            limit=Decimal(1), time_in_force="day",
+        )  # fmt: skip
+        self.world.engine.submit(order, self.world.now_ns)
+
+    def acknowledge(self) -> None:
+        """Say that what was done by hand is known, once the hub shows it."""
+        row = Difference.objects.filter(open_key=self.world.run_id, acknowledged_at=None).first()
+        if row is not None and not row.body["blocked"]:
+            adoption.acknowledge(difference_id=row.pk, reason="mine", actor="simulation")
 
     def _evening(self) -> None:
         """Hours pass while no hub looks: best with a position, for which it may be too late."""

@@ -24,7 +24,7 @@ from execution.services.moves import OrderStatus
 from execution.services.moves import TradeState as T
 from execution.simulation import market
 from execution.simulation.blows import KINDS, PAUSE, Blow, Blows
-from execution.simulation.checker import Audit, Verdict, judge
+from execution.simulation.checker import BY_HAND, Audit, Verdict, in_doubt, judge
 from execution.simulation.database import Line, commits, passes
 from execution.simulation.hub import SimulatedHub, Task
 from execution.simulation.plans import FAULTS_MIN, rules
@@ -155,6 +155,8 @@ class World:
         quiet = 0
         while self.now_ns < end and quiet < 3:
             self._turn()
+            if self.street.by_hand:
+                self.street.acknowledge()
             quiet = quiet + 1 if self._converged() else 0
         self.audit.converged = quiet >= 3
         self.injected.update(self.plan.injected)
@@ -278,6 +280,8 @@ class World:
         listening = self.hub is not None and self.hub.hub.stream_up
         connected = self.stream.send(self.now_ns, heard=listening)
         for update in self.stream.arrived(self.now_ns):
+            if update.order.client_order_id == BY_HAND and self.audit.told_ns is None:
+                self.audit.told_ns = self.now_ns if self.hub is not None else None
             self._post("update", update)
         if not connected:
             self._post("stream", "down")
@@ -472,5 +476,8 @@ class World:
                 self.audit.broken.append(f"I2: {client_order_id} was sent past the fence")
             if client_order_id.endswith("-e") and kill_level() != "none":
                 self.audit.broken.append(f"I4: {client_order_id} was sent under the kill switch")
+            if client_order_id.endswith("-e"):
+                doubt = in_doubt(self.engine, self.run_id, self.audit, client_order_id, self.now_ns)
+                self.audit.broken += [f"I4: {client_order_id} was sent while {doubt}"] * bool(doubt)
         finally:
             self._looking = False

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 from django.db import connection
 
-from execution import failpoints
+from execution import failpoints, selectors
 from execution.hub import waiting
+from execution.hub.coordinator import Coordinator
 from execution.hub.switches import Switches
 from execution.services import journal, lease, venue_state
 from execution.simulation import street
@@ -207,6 +208,13 @@ def test_a_build_that_drops_a_fill_is_caught(monkeypatch) -> None:
         monkeypatch.setattr(world_module, name, seconds)
 
     assert some_day_says("is not in the books", "I5: cash")
+
+
+def test_a_build_that_enters_in_doubt_is_caught(monkeypatch) -> None:
+    monkeypatch.setattr(selectors, "has_unresolved_order", lambda run: False)
+    monkeypatch.setattr(Coordinator, "_doubt", lambda self: "")
+
+    assert some_day_says("the order of somebody else was known", days=range(60))
 
 
 def test_a_build_that_heeds_flatten_only_when_it_is_turned_is_caught(monkeypatch) -> None:
