@@ -343,6 +343,39 @@ def test_what_cannot_be_reported_is_one_line(db: None, tmp_path: Path) -> None:
             tables.write(Path(no_file), [], ("a",))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rebuild --out F.csv", "--out is for trades, sums, equity, not for rebuild"),
+        ("rebuild --from 2026-11-20", "--from is for trades, sums, equity, not for rebuild"),
+        ("trades --by symbol", "--by is for sums, not for trades"),
+        ("equity --by day", "--by is for sums, not for equity"),
+        ("sums --activity a", "--activity is for settle, not for sums"),
+        ("trades --as fee", "--as is for settle, not for trades"),
+        ("trades --reason x", "--reason is for settle, not for trades"),
+        ("settle --to 2026-11-20", "--to is for trades, sums, equity, not for settle"),
+        ("settle --as fee", "--as needs --activity"),
+        ("settle --reason x", "--reason needs --activity"),
+        ("trades --from 2026-11-21 --to 2026-11-20", "--from 2026-11-21 is after --to 2026-11-20"),
+        ("sums --from 2013-13-01", "--from: '2013-13-01' is no day like 2013-10-08"),
+        ("equity --to today", "--to: 'today' is no day like 2013-10-08"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused_in_one_line(line: str, said: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("books", *line.split())
+
+    assert (str(refused.value), refused.value.returncode) == (said, 2)
+
+
+@pytest.mark.db
+@pytest.mark.parametrize("what", ["trades", "sums", "equity"])
+def test_one_day_may_be_the_first_and_the_last(closed: Bench, what: str, capsys) -> None:
+    call_command("books", what, "--from", "2026-11-20", "--to", "2026-11-20")
+
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 @pytest.mark.db
 def test_a_trade_left_early_is_told_apart(db: None) -> None:
     bench = Bench.make()

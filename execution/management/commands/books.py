@@ -18,24 +18,39 @@ from execution.errors import ExportFailed
 from execution.models import Run
 from execution.services import cash, rebuild
 
+#: The options by their names here, and what each report uses; --run is for all.
+FLAGS = {
+    "first": "--from", "last": "--to", "by": "--by", "activity": "--activity", "kind": "--as",
+    "reason": "--reason", "out": "--out",
+}  # fmt: skip
+USED: dict[str, tuple[str, ...]] = {
+    "trades": ("first", "last", "out"),
+    "sums": ("first", "last", "by", "out"),
+    "equity": ("first", "last", "out"),
+    "rebuild": (),
+    "settle": ("activity", "kind", "reason"),
+}
+
 
 class Command(BaseCommand):
     help = "Report the trades of a run, or write them to a .csv or .parquet file."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("what", choices=("trades", "sums", "equity", "rebuild", "settle"))
+        parser.add_argument("what", choices=USED)
         parser.add_argument("--run", help="run id (default: the newest)")
-        parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="DAY")
-        parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="DAY")
-        parser.add_argument("--by", choices=sorted(reports.GROUPS), default="day", help="of sums")
+        parser.add_argument("--from", dest="first", metavar="DAY", help="like 2013-10-08")
+        parser.add_argument("--to", dest="last", metavar="DAY", help="this day included")
+        parser.add_argument("--by", choices=sorted(reports.GROUPS), help="sums (default: day)")
         parser.add_argument("--activity", metavar="ID", help="settle: whose money (default: list)")
         parser.add_argument(
             "--as", dest="kind", choices=cash.SETTLED_AS, help="settle: what it was"
         )
-        parser.add_argument("--reason", default="", help="settle: how you know")
+        parser.add_argument("--reason", help="settle: how you know")
         parser.add_argument("--out", type=Path, metavar="F", help="write to this file instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        _check(options)
+        options |= _days(options)
         try:
             run = self._run(options["run"])
             if options["what"] == "rebuild":
@@ -70,7 +85,7 @@ class Command(BaseCommand):
         if options["what"] == "trades":
             return told.trades, reports.TRADE_COLUMNS
         if options["what"] == "sums":
-            return reports.sums(told, options["by"]), reports.SUM_COLUMNS
+            return reports.sums(told, options["by"] or "day"), reports.SUM_COLUMNS
         return reports.equity_curve(told), reports.EQUITY_COLUMNS
 
     def _print(self, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
@@ -103,10 +118,38 @@ class Command(BaseCommand):
                 run,
                 name=options["activity"],
                 kind=options["kind"] or "",
-                reason=options["reason"],
+                reason=options["reason"] or "",
                 actor=getpass.getuser(),
                 now_ns=time.time_ns(),
             )
         except (BookError, ValueError) as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(self.style.SUCCESS(f"{options['activity']} is {options['kind']}"))
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse options that would change nothing: whoever gave them expects that they do."""
+    what = options["what"]
+    for name, flag in FLAGS.items():
+        if options[name] is not None and name not in USED[what]:
+            users = ", ".join(one for one, used in USED.items() if name in used)
+            raise CommandError(f"{flag} is for {users}, not for {what}", returncode=2)
+    for name in ("kind", "reason"):
+        if options[name] is not None and options["activity"] is None:
+            raise CommandError(f"{FLAGS[name]} needs --activity", returncode=2)
+
+
+def _days(options: dict[str, Any]) -> dict[str, date | None]:
+    """Return the first and the last day that were asked for."""
+    first, last = (_day(FLAGS[name], options[name]) for name in ("first", "last"))
+    if first is not None and last is not None and first > last:
+        raise CommandError(f"--from {first} is after --to {last}", returncode=2)
+    return {"first": first, "last": last}
+
+
+def _day(flag: str, text: str | None) -> date | None:
+    """Return the day a text names; not argparse's `type`, which tells the whole usage as well."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{flag}: {text!r} is no day like 2013-10-08", returncode=2) from None
