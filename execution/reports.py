@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from execution.domain.orders import TradeState
-from execution.domain.trade_figures import Bar, TradeFacts, TradeFigures, figures
+from execution.domain.trade_figures import Bar, TradeFacts, TradeFigures, figures, in_r, rounded
 from execution.models import Trade
-from execution.sides import Sides, sides_of
+from execution.sides import Sides, planned_stop, sides_of
 from execution.statement import Line, Statement, TradeMoney
 from signals.session import NEW_YORK
 
@@ -44,7 +44,7 @@ KINDS: Mapping[str, Callable[[Row], str]] = {
 }
 GROUPS = (*TIMES, *KINDS)
 NO_TRADE = "no trade"
-ZERO, CENT = Decimal(0), Decimal("0.01")
+ZERO = Decimal(0)
 Bars = Callable[[Trade], Iterable[Bar]]
 
 
@@ -104,11 +104,9 @@ def _closed(run_id: str) -> Iterable[Trade]:
 def _row(trade: Trade, booked: TradeMoney, bars: Bars | None) -> dict[str, Any]:
     sides = sides_of(trade)
     opened_ns, closed_ns = trade.opened_ns or trade.reserved_ns, trade.closed_ns or 0
-    plan = trade.exit_parameters.get("plan", {})
-    planned = Decimal(str(plan.get("stop_loss", trade.stop_loss)))
-    found = _figures(trade, sides, planned, bars)
+    found = _figures(trade, sides, bars)
     entry = sides.entry.average
-    risk = ZERO if entry is None else (entry - planned) * sides.entry.quantity
+    risk = ZERO if entry is None else (entry - planned_stop(trade)) * sides.entry.quantity
     return {
         "run": trade.run_id,
         "day": booked.day,
@@ -128,15 +126,13 @@ def _row(trade: Trade, booked: TradeMoney, bars: Bars | None) -> dict[str, Any]:
         "pnl": trade.realized_pnl,
         "fees": booked.fees,
         "net": trade.realized_pnl - booked.fees,
-        "r": (trade.realized_pnl / risk).quantize(Decimal("0.001")) if risk > 0 else None,
+        "r": in_r(trade.realized_pnl, risk),
         "naked_ms": trade.naked_ns // 1_000_000,
         **_measured(found),
     }
 
 
-def _figures(
-    trade: Trade, sides: Sides, planned: Decimal, bars: Bars | None
-) -> TradeFigures | None:
+def _figures(trade: Trade, sides: Sides, bars: Bars | None) -> TradeFigures | None:
     """Measure the entry by its own order and the exit by the leg that ended the trade."""
     levels = {"target": trade.take_profit, "stop": trade.stop_loss}
     decided = trade.exit_parameters.get("plan", {}).get("signal_price")
@@ -147,7 +143,7 @@ def _figures(
         TradeFacts(
             entry=entry,
             exit=leave,
-            stop=planned,
+            stop=planned_stop(trade),
             level=levels.get(trade.exit_reason),
             decided=None if decided is None else Decimal(str(decided)),
             opened_ns=trade.opened_ns or trade.reserved_ns,
@@ -220,10 +216,10 @@ def _sum(key: str, rows: list[Row], lines: list[Line], closed: date | None) -> d
         "other": money["other"],
         "net": pnl - fees + money["income"] + money["other"],
         "transfers": money["transfers"],
-        "average": (sum(net, ZERO) / len(net)).quantize(CENT) if net else None,
+        "average": rounded(sum(net, ZERO) / len(net)) if net else None,
         "best": max(net, default=None),
         "worst": min(net, default=None),
-        "average_r": (sum(risks) / len(risks)).quantize(Decimal("0.001")) if risks else None,
+        "average_r": rounded(sum(risks, ZERO) / len(risks)) if risks else None,
         "closed": closed is not None and max(days) <= closed,
     }
 

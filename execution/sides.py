@@ -55,6 +55,12 @@ def sides_of(trade: Trade) -> Sides:
     )
 
 
+def planned_stop(trade: Trade) -> Decimal:
+    """Return the stop that was decided, USD: one R is measured to it, wherever it moved since."""
+    before = trade.stop_loss if trade.first_stop is None else trade.first_stop
+    return Decimal(str(trade.exit_parameters.get("plan", {}).get("stop_loss", before)))
+
+
 def _filled(orders: Iterable[Order]) -> Side:
     found = [one for one in orders if one.filled_quantity]
     return Side(

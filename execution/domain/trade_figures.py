@@ -11,6 +11,7 @@ from decimal import Decimal
 BUCKET_NS = 5_000_000_000
 MARKOUTS_S = (60, 300)
 BPS = Decimal(10_000)
+HUNDREDTH = Decimal("0.01")
 SECOND_NS = 1_000_000_000
 
 
@@ -39,13 +40,26 @@ class TradeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TradeFigures:
-    """bps of the entry; R is the planned risk per share. None: no buckets of that time."""
+    """bps of the entry; R is the planned risk per share; both to two decimals.
+
+    None: no buckets of that time.
+    """
 
     entry_slippage_bps: Decimal | None  # positive: paid more than at the decision
     exit_slippage_bps: Decimal | None  # positive: got less than the level
     mae_r: Decimal | None  # the worst it was against us, in R, not positive
     mfe_r: Decimal | None  # the best it was for us, in R, not negative
     markouts_bps: dict[int, Decimal | None]  # after the exit, by seconds; positive: left too early
+
+
+def rounded(value: Decimal) -> Decimal:
+    """Return a figure to the two decimals that every output has; no zero has a minus."""
+    return value.quantize(HUNDREDTH) + 0
+
+
+def in_r(amount: Decimal, risk: Decimal) -> Decimal | None:
+    """Return an amount in R, rounded; both in USD. None: nothing was at risk."""
+    return rounded(amount / risk) if risk > 0 else None
 
 
 def figures(trade: TradeFacts, bars: Iterable[Bar]) -> TradeFigures:
@@ -57,12 +71,11 @@ def figures(trade: TradeFacts, bars: Iterable[Bar]) -> TradeFigures:
     lows = [min(bar.low for bar in held)] if held else []
     highs = [max(bar.high for bar in held)] if held else []
     ends = [trade.entry, trade.exit]
-    known = bool(rows) and risk > 0
     return TradeFigures(
         entry_slippage_bps=_slipped(trade.entry, trade.decided, trade.entry),
         exit_slippage_bps=_slipped(trade.level, trade.exit, trade.entry),
-        mae_r=min(Decimal(0), min([*lows, *ends]) - trade.entry) / risk if known else None,
-        mfe_r=max(Decimal(0), max([*highs, *ends]) - trade.entry) / risk if known else None,
+        mae_r=in_r(min(Decimal(0), min([*lows, *ends]) - trade.entry), risk) if rows else None,
+        mfe_r=in_r(max(Decimal(0), max([*highs, *ends]) - trade.entry), risk) if rows else None,
         markouts_bps={s: _markout(trade, rows, s) for s in MARKOUTS_S},
     )
 
@@ -78,4 +91,4 @@ def _markout(trade: TradeFacts, rows: Sequence[Bar], seconds: int) -> Decimal | 
 
 
 def _bps(difference: Decimal, of: Decimal) -> Decimal:
-    return (difference / of * BPS).quantize(Decimal("0.01"))
+    return rounded(difference / of * BPS)

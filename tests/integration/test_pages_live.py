@@ -459,9 +459,11 @@ def test_one_r_is_the_planned_loss_wherever_the_stop_is_now(market: Run, board: 
     assert shown["stop"] == "20.20"
     assert shown["planned_loss"] == "−$113.24"
     assert shown["move"].endswith("+0.61 R")  # at 20.31
-    assert (line["in_r"], row["r"]) == ("+1.00 R", Decimal("1.000"))
+    assert (line["in_r"], str(row["r"])) == ("+1.00 R", "1.00")
     Trade.objects.update(exit_parameters={})
+    (row,) = reports.trade_rows(market.pk)
     assert board.read()[0]["trades"][0]["in_r"] == "+1.03 R"  # of the first stop
+    assert str(row["r"]) == "1.03"
 
 
 def test_the_room_of_a_later_day_is_measured_on_that_days_start(market: Run, board: Board) -> None:

@@ -67,6 +67,17 @@ def test_a_trade_is_measured_in_bps_and_r() -> None:
     assert found.markouts_bps == {60: D("-50.00"), 300: None}
 
 
+def test_every_figure_has_two_decimals_and_no_zero_a_minus() -> None:
+    bars = [a_bar(K + 1, "19.96", "20.05", "20.00"), a_bar(K + 20 + 12, "21", "21", "20.40")]
+
+    found = figures(a_trade(stop=D("19.70"), level=D("20.39999")), bars)
+
+    assert (str(found.mae_r), str(found.mfe_r)) == ("-0.13", "1.33")
+    assert str(found.exit_slippage_bps) == "0.00"
+    assert [str(one) for one in found.markouts_bps.values()] == ["0.00", "None"]
+    assert figures(a_trade(stop=D("20.00")), bars).mae_r is None  # nothing at risk
+
+
 def test_without_buckets_nothing_is_made_up() -> None:
     found = figures(a_trade(decided=None, level=None), ())
 
@@ -236,7 +247,7 @@ def test_a_cover_is_no_part_of_the_entry(db: None, settings, tmp_path: Path) -> 
     assert row["pnl"] == by["tp"].filled_value + by["sl"].filled_value - 298 * D("20.06") - (
         by["c"].filled_value
     )
-    assert row["r"] == (row["pnl"] / (298 * (D("20.06") - D("19.70")))).quantize(D("0.001"))
+    assert row["r"] == (row["pnl"] / (298 * (D("20.06") - D("19.70")))).quantize(D("0.01"))
     shown = position.closed(bench.trade())
     assert (shown["quantity"], shown["entry"]) == ("298", "20.06")
     assert "298 bought back" in shown["why"]

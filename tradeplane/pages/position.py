@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from execution.domain.trade_figures import in_r
 from execution.models import Run, Trade
-from execution.sides import sides_of
+from execution.sides import planned_stop, sides_of
 from tradeplane.pages import figures
 
 #: Last traded price of a symbol, None when nobody knows.
@@ -59,12 +60,6 @@ def describe(trade: Trade, mark: Decimal | None, parameters: Mapping[str, Any]) 
     }
 
 
-def planned_stop(trade: Trade) -> Decimal:
-    """Return the stop that was decided, USD: one R is measured to it, wherever it moved since."""
-    before = trade.stop_loss if trade.first_stop is None else trade.first_stop
-    return Decimal(str(trade.exit_parameters.get("plan", {}).get("stop_loss", before)))
-
-
 def open_result(trade: Trade, mark: Decimal | None) -> Decimal | None:
     """Return what the trade stands at, USD: the part already sold and the rest at the mark."""
     if not trade.filled_quantity:
@@ -78,9 +73,13 @@ def _move(entry: Decimal, mark: Decimal | None, trade: Trade) -> str:
     """`▲ +1.15 % · +0.61 R`: R is the planned loss per share."""
     if mark is None or not trade.filled_quantity:
         return ""
-    change, risk = mark - entry, entry - planned_stop(trade)
-    in_r = f" · {figures.number(change / risk, 2, signed=True)} R" if risk > 0 else ""
-    return f"{figures.arrow(change)} {figures.percent(HUNDRED * change / entry)}{in_r}"
+    change, r = mark - entry, in_r(mark - entry, entry - planned_stop(trade))
+    moved = f"{figures.arrow(change)} {figures.percent(HUNDRED * change / entry)}"
+    return moved if r is None else f"{moved} · {_r(r)}"
+
+
+def _r(value: Decimal | None) -> str:
+    return figures.MISSING if value is None else f"{figures.number(value, 2, signed=True)} R"
 
 
 def _places(trade: Trade, entry: Decimal, mark: Decimal | None) -> dict[str, str]:
@@ -121,7 +120,7 @@ def closed(trade: Trade) -> dict[str, Any]:
         + (f", {cover.quantity:,} bought back" if cover.quantity else ""),
         "pnl": figures.money(pnl),
         "tone": figures.tone(pnl),
-        "in_r": f"{figures.number(pnl / risk, 2, signed=True)} R" if risk > 0 else figures.MISSING,
+        "in_r": _r(in_r(pnl, risk)),
     }
 
 
