@@ -15,19 +15,28 @@ from execution.domain.trade_figures import Bar, TradeFacts, TradeFigures, figure
 from execution.models import Trade
 from execution.sides import Sides, planned_stop, sides_of
 from execution.statement import Line, Statement, TradeMoney
+from execution.tables import Kind
 from signals.session import NEW_YORK
 
-TRADE_COLUMNS = (
-    "run", "day", "slot", "symbol", "exit_reason", "parameters_version", "opened_at", "closed_at",
-    "hour", "quantity", "entry", "exit", "cover_quantity", "cover", "pnl", "fees", "net", "r",
-    "naked_ms", "entry_slippage_bps", "exit_slippage_bps", "mae_r", "mfe_r", "markout_60s_bps",
-    "markout_300s_bps",
-)  # fmt: skip
-SUM_COLUMNS = (
-    "by", "trades", "wins", "pnl", "fees", "income", "other", "net", "transfers", "average", "best",
-    "worst", "average_r", "closed",
-)  # fmt: skip
-EQUITY_COLUMNS = ("day", "at", "what", "symbol", "pnl", "transfer", "equity", "drawdown", "text")
+TRADE_COLUMNS = {
+    "run": Kind.TEXT, "day": Kind.TEXT, "slot": Kind.COUNT, "symbol": Kind.TEXT,
+    "exit_reason": Kind.TEXT, "parameters_version": Kind.COUNT, "opened_at": Kind.TEXT,
+    "closed_at": Kind.TEXT, "hour": Kind.COUNT, "quantity": Kind.COUNT, "entry": Kind.MONEY,
+    "exit": Kind.MONEY, "cover_quantity": Kind.COUNT, "cover": Kind.MONEY, "pnl": Kind.MONEY,
+    "fees": Kind.MONEY, "net": Kind.MONEY, "r": Kind.RATIO, "naked_ms": Kind.COUNT,
+    "entry_slippage_bps": Kind.RATIO, "exit_slippage_bps": Kind.RATIO, "mae_r": Kind.RATIO,
+    "mfe_r": Kind.RATIO, "markout_60s_bps": Kind.RATIO, "markout_300s_bps": Kind.RATIO,
+}  # fmt: skip
+SUM_COLUMNS = {
+    "by": Kind.TEXT, "trades": Kind.COUNT, "wins": Kind.COUNT, "pnl": Kind.MONEY,
+    "fees": Kind.MONEY, "income": Kind.MONEY, "other": Kind.MONEY, "net": Kind.MONEY,
+    "transfers": Kind.MONEY, "average": Kind.MONEY, "best": Kind.MONEY, "worst": Kind.MONEY,
+    "average_r": Kind.RATIO, "closed": Kind.FLAG,
+}  # fmt: skip
+EQUITY_COLUMNS = {
+    "day": Kind.TEXT, "at": Kind.TEXT, "what": Kind.TEXT, "symbol": Kind.TEXT, "pnl": Kind.MONEY,
+    "transfer": Kind.MONEY, "equity": Kind.MONEY, "drawdown": Kind.MONEY, "text": Kind.TEXT,
+}  # fmt: skip
 Row = Mapping[str, Any]
 #: How sums may be asked for by time; everything has a day.
 TIMES: Mapping[str, Callable[[date], str]] = {

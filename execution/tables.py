@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,20 @@ from execution.errors import ExportFailed
 #: What makes a cell a formula somewhere, full-width forms included; numbers are no text.
 FORMULA = re.compile(r"^\s*[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20|%]")
 Row = Mapping[str, Any]
+
+
+class Kind(StrEnum):
+    """What a column holds, and so its type in Parquet, also when no row has a value for it."""
+
+    TEXT = "text"
+    COUNT = "count"  # int
+    FLAG = "flag"  # bool
+    MONEY = "money"  # USD, Decimal; text in Parquet: what writes it knows no exact decimals
+    RATIO = "ratio"  # Decimal that is no money, so it may become a float
+
+
+DTYPES = {Kind.COUNT: "Int64", Kind.FLAG: "boolean", Kind.RATIO: "float64"}
+Columns = Mapping[str, Kind]
 
 
 def cell(value: Any) -> str:
@@ -31,7 +46,7 @@ def cell(value: Any) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
-def write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+def write(path: Path, rows: Sequence[Row], columns: Columns) -> None:
     """Write rows to `.csv` or `.parquet`, whole or not at all.
 
     Raises:
@@ -50,34 +65,33 @@ def write(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+def _write_csv(path: Path, rows: Sequence[Row], columns: Columns) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows([cell(row.get(name)) for name in columns] for row in rows)
 
 
-def _write_parquet(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Money stays exact: Decimal becomes text with all its digits."""
+def _write_parquet(path: Path, rows: Sequence[Row], columns: Columns) -> None:
+    """Money stays exact, as text with all its digits; ratios become float64."""
     import pandas as pd  # noqa: PLC0415 - not small, and only for whoever exports
     from fastparquet import write  # noqa: PLC0415
 
-    frame = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in columns})
+    frame = pd.DataFrame(
+        {name: _column([row.get(name) for row in rows], kind) for name, kind in columns.items()}
+    )
     write(str(path), frame, compression="GZIP", write_index=False, object_encoding="utf8")
 
 
-def _column(values: list[Any]) -> Any:
-    """Return a column of numbers where all are (none is null), else of text."""
+def _column(values: list[Any], kind: Kind) -> Any:
+    """Return a column of the type of its kind, whatever its values are; None is null there."""
     import pandas as pd  # noqa: PLC0415
 
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {int}:
-        return pd.array(values, dtype="Int64")
-    if kinds == {bool}:
-        return pd.array(values, dtype="boolean")
-    if kinds and kinds <= {int, float}:
-        return pd.array(values, dtype="Float64").astype("float64")
-    return pd.Series([None if value is None else _text(value) for value in values], dtype=object)
+    if kind not in DTYPES:
+        return pd.Series([None if one is None else _text(one) for one in values], dtype=object)
+    if kind is Kind.RATIO:
+        values = [None if one is None else float(one) for one in values]
+    return pd.Series(values, dtype=DTYPES[kind])
 
 
 def _text(value: Any) -> str:

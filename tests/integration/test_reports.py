@@ -5,8 +5,10 @@ import io
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from django.core.management import CommandError, call_command
 from fastparquet import ParquetFile
@@ -24,6 +26,7 @@ from execution.errors import ExportFailed
 from execution.hub import exits
 from execution.models import Order
 from execution.services import rebuild, venue_state
+from execution.tables import Kind
 from execution.venue.faults import Rule
 from shards.archive import SPOOL, finish
 from shards.records import REVISED_ROW
@@ -285,7 +288,7 @@ def test_tables_are_written_whole_or_not_at_all(closed: Bench, tmp_path: Path) -
 
     with path.open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert tuple(row) == reports.TRADE_COLUMNS
+    assert tuple(row) == tuple(reports.TRADE_COLUMNS)
     assert D(row["pnl"]) == closed.trade().realized_pnl
     with pytest.raises(CommandError, match=r"ends in \.csv or \.parquet"):
         call_command("books", "trades", "--run", closed.run.pk, "--out", str(tmp_path / "t.xls"))
@@ -300,30 +303,61 @@ def test_parquet_keeps_every_digit(closed: Bench, tmp_path: Path) -> None:
 
     (row,) = ParquetFile(io.BytesIO(path.read_bytes())).to_pandas().to_dict("records")
     (told,) = reports.trade_rows(closed.run.pk)
-    assert tuple(row) == reports.TRADE_COLUMNS
+    assert tuple(row) == tuple(reports.TRADE_COLUMNS)
     assert D(row["pnl"]) == closed.trade().realized_pnl
     assert {name: row[name] for name in ("symbol", "slot", "quantity")} == {
         name: told[name] for name in ("symbol", "slot", "quantity")
     }
 
 
+def read(path: Path) -> Any:
+    """Return a Parquet file as a frame."""
+    return ParquetFile(io.BytesIO(path.read_bytes())).to_pandas()
+
+
 def test_parquet_tells_numbers_text_and_nothing_apart(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     rows = [
-        {"n": 1, "share": 0.5, "usd": D("0.1000001"), "text": "=1+1", "empty": None},
-        {"n": None, "share": None, "usd": None, "text": None, "empty": None},
+        {"n": 1, "r": D("0.50"), "usd": D("0.1000001"), "text": "=1+1", "flag": True},
+        {"n": None, "r": None, "usd": None, "text": None, "flag": None},
     ]
 
-    tables.write(path, rows, ("n", "share", "usd", "text", "empty"))
+    kinds = (Kind.COUNT, Kind.RATIO, Kind.MONEY, Kind.TEXT, Kind.FLAG, Kind.RATIO)
+    tables.write(path, rows, dict(zip([*rows[0], "empty"], kinds, strict=True)))
 
-    first, second = ParquetFile(io.BytesIO(path.read_bytes())).to_pandas().to_dict("records")
-    assert (first["n"], first["share"], first["usd"], first["text"]) == (
-        1,
-        0.5,
-        "0.1000001",
-        "=1+1",
-    )
-    assert all(value is None or value != value for value in (*second.values(), first["empty"]))
+    first, second = read(path).to_dict("records")
+    assert tuple(first.values())[:5] == (1, 0.5, "0.1000001", "=1+1", True)
+    assert all(pd.isna(value) for value in (*second.values(), first["empty"]))
+
+
+@pytest.mark.db
+def test_ratios_can_be_reckoned_with_and_money_is_text_with_its_digits(
+    closed: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "trades.parquet"
+
+    call_command("books", "trades", "--out", str(path))
+
+    frame, (told,) = read(path), reports.trade_rows(closed.run.pk)
+    assert frame.r.mean() == float(told["r"])
+    assert frame.pnl.map(D).sum() == told["pnl"]
+    ratios = [name for name, kind in reports.TRADE_COLUMNS.items() if kind is Kind.RATIO]
+    assert ratios == [name for name in frame if name == "r" or name.endswith(("_r", "_bps"))]
+    assert {str(frame[name].dtype) for name in ratios} == {"float64"}
+
+
+@pytest.mark.db
+@pytest.mark.parametrize("what", ["trades", "sums", "equity"])
+def test_a_table_without_rows_has_the_types_of_one_with_rows(
+    closed: Bench, what: str, tmp_path: Path
+) -> None:
+    some, none = tmp_path / "some.parquet", tmp_path / "none.parquet"
+
+    call_command("books", what, "--out", str(some))
+    call_command("books", what, "--from", "2030-01-01", "--out", str(none))
+
+    assert (len(read(some)), len(read(none))) == (1, 0)
+    assert read(none).dtypes.to_dict() == read(some).dtypes.to_dict()
 
 
 @pytest.mark.db
@@ -348,10 +382,10 @@ def test_what_cannot_be_reported_is_one_line(db: None, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="there is no run yet"):
         call_command("books", "trades")
     with pytest.raises(ExportFailed, match="nowhere"):
-        tables.write(tmp_path / "nowhere" / "t.csv", [], ("a",))
+        tables.write(tmp_path / "nowhere" / "t.csv", [], {"a": tables.Kind.TEXT})
     for no_file in ("", ".", "/", "..", "a.txt"):
         with pytest.raises(ExportFailed, match="name a file that ends in"):
-            tables.write(Path(no_file), [], ("a",))
+            tables.write(Path(no_file), [], {"a": tables.Kind.TEXT})
 
 
 @pytest.mark.parametrize(

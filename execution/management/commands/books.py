@@ -78,7 +78,7 @@ class Command(BaseCommand):
 
     def _table(
         self, run: Run, options: dict[str, Any]
-    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    ) -> tuple[list[dict[str, Any]], tables.Columns]:
         archive = settings.ARCHIVE_HOME
         bars = None if archive is None else archive_bars.reader(archive)
         told = reports.report(run.pk, first=options["first"], last=options["last"], bars=bars)
@@ -88,8 +88,8 @@ class Command(BaseCommand):
             return reports.sums(told, options["by"] or "day"), reports.SUM_COLUMNS
         return reports.equity_curve(told), reports.EQUITY_COLUMNS
 
-    def _print(self, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-        cells = [columns, *(tuple(tables.cell(row.get(c)) for c in columns) for row in rows)]
+    def _print(self, rows: list[dict[str, Any]], columns: tables.Columns) -> None:
+        cells = [tuple(columns), *(tuple(tables.cell(row.get(c)) for c in columns) for row in rows)]
         widths = [max(len(row[n]) for row in cells) for n in range(len(columns))]
         for row in cells:
             self.stdout.write("  ".join(one.ljust(w) for one, w in zip(row, widths, strict=True)))
