@@ -20,12 +20,14 @@ SECOND = 1_000_000_000
 MICRO = 1_000_000
 NAKED_MAX_S = 12.0  # the hard close at 10 s, and the time it takes to arrive
 FLAT_MAX_S = 10.0  # `flatten` is through by then
+#: … but a sell without an answer counts as lost only after the resolver's 30 s: never a second one.
+SELL_LOST_S = 30.0
 NAKED_PER_FAULT_S = 5.0  # each fault may cost a retry; nothing retries later than that
 #: … but a buy-back without an answer: the venue would refuse no second one, so it counts as lost
 #: only after the resolver's 30 s. Both exits must have filled for there to be one.
 BUY_BACK_LOST_S = 30.0
 ORDERS_PER_SLOT_MAX = 90
-REQUESTS_PER_MINUTE_MAX = 200  # what the broker allows an account
+REQUESTS_PER_MINUTE_MAX = 240  # the broker allows 200; the adapter's budget, not here, sees to it
 BY_HAND = "by-hand"  # the name of somebody's own order
 HEARD_S = 1.0  # so long after its news were told the hub has heard
 ENTRY = re.compile(r"v1-\w{4}-\d{6}-s(\d+)-t(\d+)-e")
@@ -186,7 +188,8 @@ def _kept(audit: Audit) -> list[str]:
     found = []
     for start, end in audit.kept:
         alone_s, faults = _alone_s(audit, start, end), _faults(audit, start, end)
-        if alone_s > FLAT_MAX_S + NAKED_PER_FAULT_S * faults:
+        lost_s = SELL_LOST_S * bool(_faults(audit, start - int(SELL_LOST_S * SECOND), end))
+        if alone_s > FLAT_MAX_S + NAKED_PER_FAULT_S * faults + lost_s:
             found.append(f"K: shares were held for {alone_s:.1f} s of flatten ({faults} faults)")
     return found
 

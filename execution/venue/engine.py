@@ -363,9 +363,16 @@ class VenueEngine(Floor):
         heapq.heappush(self._requests, entry)
 
     def _end(self, order: VenueOrder, event: Event, ts_ns: int) -> None:
+        could_fill = order.is_buy or self._could_sell(order)
         super()._end(order, event, ts_ns)
-        if event is Event.CANCELED and order.leaves:
+        if event is Event.CANCELED and order.leaves and could_fill:
             self._race(order, "both_legs" if self._is_other_exit(order) else "late_fill", ts_ns)
+
+    @staticmethod
+    def _could_sell(order: VenueOrder) -> bool:
+        """The exits of an entry that bought nothing were never at the exchange."""
+        group = order.group
+        return group is None or group.entry is None or group.entered > 0
 
     def _race(self, order: VenueOrder, kind: str, ts_ns: int) -> None:
         """A fill may have been under way when the order ended."""

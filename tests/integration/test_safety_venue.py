@@ -300,6 +300,19 @@ def test_shares_that_an_old_order_sold_late_are_not_sold_again_by_the_new_one() 
     assert not waiting.stands([target, stop], trade.held)
 
 
+def test_the_exits_of_an_entry_that_bought_nothing_are_not_filled_late() -> None:
+    bench = Bench.make(Rule(do="late_fill", nth=2), Rule(do="late_fill", nth=3))
+    bench.venue.quote("20.07", "20.20")  # above its limit
+    bench.fire()
+    bench.step(300)
+    bench.broker.cancel(str(bench.entry().broker_id))
+    for _ in range(4):
+        bench.step(500)
+
+    assert bench.entry().status == Status.CANCELED
+    assert bench.venue.engine.account.fills == []
+
+
 def test_a_leader_paused_before_its_socket_write_sends_nothing_once_replaced(monkeypatch) -> None:
     bench = Bench.make()
     (order_id,) = bench.decide()
