@@ -108,7 +108,8 @@ class Agreement:
             self._busy_at = now
         watchful = now - self._busy_at < WATCHFUL_S
         due = now - self._at >= (self.busy_s() if watchful else IDLE_S)
-        if due or (now - self._at >= ASKED_S and self._is_acknowledged()):
+        unsure = bool(self.differences) and not self.doubt  # a second look says whether it stands
+        if due or (now - self._at >= ASKED_S and (unsure or self._is_acknowledged())):
             self.compare()
 
     def hear_of(self, fill_ns: int) -> None:

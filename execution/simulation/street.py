@@ -57,6 +57,8 @@ class Street:
             self._weights |= LEADS.get(point, ({}, {}))[0]
         if not world.evening:
             del self._weights["evening"]
+        if toward:
+            del self._weights["hand"]  # whoever must get there may trade
         self.market_due = world.now_ns + SECOND
         self.whim_due = world.now_ns + self.rng.randrange(2, 8) * SECOND
 

@@ -383,15 +383,20 @@ class World:
         except (Died, DatabaseError, LeaseLost) as exc:
             self.street.events[f"hub died: {type(exc).__name__}"] += 1
         except Exception as exc:  # noqa: BLE001 - whatever it is, it would have killed the process
-            at = traceback.extract_tb(exc.__traceback__)[-1]
-            where = f"{at.filename.rpartition('/')[2]}:{at.lineno}"
-            self.audit.broken.append(f"C: the hub was killed by {exc!r} at {where}")
+            self._killed_by(exc)
         finally:
             self._acting = False
         if self._successor is not None:
             self.hub, self._successor = self._successor, None
         elif died:
             self._bury()
+
+    def _killed_by(self, exc: Exception) -> None:
+        at = traceback.extract_tb(exc.__traceback__)[-1]
+        where = f"{at.filename.rpartition('/')[2]}:{at.lineno}"
+        line = f"C: the hub was killed by {exc!r} at {where}"
+        if line not in self.audit.broken:
+            self.audit.broken.append(line)
 
     def _bury(self) -> None:
         died_ns, self.hub = self.now_ns, None
@@ -426,8 +431,10 @@ class World:
             self._acting = True
             try:
                 self.hub.start(force=force)
-            except (Died, DatabaseError, LeaseLost) as exc:
+            except (Died, Exception) as exc:  # noqa: BLE001 - as in `_as_hub`
                 self.street.events[f"hub died while starting: {type(exc).__name__}"] += 1
+                if not isinstance(exc, (Died, DatabaseError, LeaseLost)):
+                    self._killed_by(exc)
                 self.hub = None
                 self._acting = False
                 self._wait(1.0)

@@ -249,7 +249,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert [line for line in rest if line[:2] in ("I1", "I2", "I5", "I6")] == []
         account = Account.objects.get(run_id=bench.run.pk)
         found = [line for lines in books_check.check_all(account).values() for line in lines]
-        assert [line for line in found if line not in over] == []
+        assert [line for line in found if "overfilled" not in line] == []
         was, made, differences = rebuild.compare(bench.run)
         assert was == made, differences
         assert not Order.objects.filter(status__in=[str(Status.SENDING), str(Status.UNKNOWN)])

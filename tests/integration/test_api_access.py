@@ -25,6 +25,8 @@ NEEDS = {
     ("get", "/decisions/{decision_id}"): READ,
     ("post", "/decisions/{decision_id}/what-if"): READ,  # decides again, changes nothing
     ("get", "/funnel"): READ,
+    ("get", "/equity"): READ,
+    ("get", "/sums"): READ,
     ("get", "/why-not"): READ,
     ("get", "/trades"): READ,
     ("get", "/orders"): READ,

@@ -75,7 +75,7 @@ def test_a_position_that_ended_during_a_comparison_is_released_too(bench: Bench)
     flow = Flow(
         SimpleNamespace(
             trader=bench.trader,
-            switches=SimpleNamespace(kill="none"),
+            switches=SimpleNamespace(kill="none", enforce=lambda: False),
             shard_desk=SimpleNamespace(release=told.append),
         )
     )

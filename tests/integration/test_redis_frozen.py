@@ -130,7 +130,7 @@ def a_hub(bench: Bench) -> SimpleNamespace:
         mono=lambda: bench.mono_s,
         pump=pump,
         clock=SimpleNamespace(now_ns=lambda: bench.venue.now_ns),
-        switches=SimpleNamespace(kill="none", heed_kill=lambda: None),
+        switches=SimpleNamespace(kill="none", heed_kill=lambda: None, enforce=lambda: False),
         barrier=SimpleNamespace(take_updates=bench.venue.updates, take_signals=lambda: []),
         agreement=SimpleNamespace(hear_of=lambda ts_ns: None),
         trader=bench.trader,
