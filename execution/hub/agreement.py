@@ -11,7 +11,7 @@ from execution.services import adoption
 IDLE_S = 60.0
 WATCHFUL_S = 300.0  # after a trade: a late fill or a bust whose news was lost leaves shares naked
 AGAIN_S = 1.0
-ASKED_S = 2.0  # after somebody acknowledged what differs
+ASKED_S = 2.0  # after one without an answer, a first difference, or an acknowledgement
 #: After a gap a difference may be news on its way: so often it is asked for again, by its age.
 AFTER_A_GAP_S = ((5.0, AGAIN_S), (30.0, 4.0))
 SHOWN_S = 10.0  # what explains a difference is looked up that often while it stays the same
@@ -35,6 +35,7 @@ class Agreement:
     _shown: bool = True  # the pages may show one; a new hub does not know
     _looked_at: float = float("-inf")  # for what explains the difference
     _busy_at: float = float("-inf")
+    _failures: int = 0  # comparisons that got no answer to one of their questions, since one did
 
     def compare(self) -> bool:
         """Compare now; True when all agrees."""
@@ -43,7 +44,9 @@ class Agreement:
             findings = reconcile.reconcile(self.trader)
         except BrokerError as exc:
             desk.note("reconcile", f"no comparison: {exc}", level="warning")
+            self._failures += 1
             return False
+        self._failures = 0
         if findings.clean:
             self._agree()
             return True
@@ -109,7 +112,9 @@ class Agreement:
         watchful = now - self._busy_at < WATCHFUL_S
         due = now - self._at >= (self.busy_s() if watchful else IDLE_S)
         unsure = bool(self.differences) and not self.doubt  # a second look says whether it stands
-        if due or (now - self._at >= ASKED_S and (unsure or self._is_acknowledged())):
+        again = self._failures or unsure or self._is_acknowledged()
+        pause_s = ASKED_S * 2 ** min(max(self._failures - 1, 0), 3)
+        if due or (again and now - self._at >= pause_s):
             self.compare()
 
     def hear_of(self, fill_ns: int) -> None:

@@ -27,7 +27,7 @@ NAKED_PER_FAULT_S = 5.0  # each fault may cost a retry; nothing retries later th
 #: only after the resolver's 30 s. Both exits must have filled for there to be one.
 BUY_BACK_LOST_S = 30.0
 ORDERS_PER_SLOT_MAX = 90
-REQUESTS_PER_MINUTE_MAX = 240  # the broker allows 200; the adapter's budget, not here, sees to it
+REQUESTS_PER_MINUTE_MAX = 300  # the broker allows 200; the adapter's budget, not here, sees to it
 BY_HAND = "by-hand"  # the name of somebody's own order
 HEARD_S = 1.0  # so long after its news were told the hub has heard
 ENTRY = re.compile(r"v1-\w{4}-\d{6}-s(\d+)-t(\d+)-e")

@@ -202,7 +202,8 @@ class World:
         compared = (hub.agreement.reconciled_ns or 0) > last_ns and not self.engine._requests
         if not compared or len(hub.inbox) or self.stream.due_ns() is not None:
             return False
-        if Order.objects.filter(run=hub.run, status=OrderStatus.UNKNOWN).exists():
+        lost = (OrderStatus.UNKNOWN, OrderStatus.SENDING)
+        if Order.objects.filter(run=hub.run, status__in=lost).exists():
             return False
         states = {trade.state for trade in hub.trader.active_trades()}
         return states <= self._may_stay()

@@ -57,6 +57,26 @@ def test_it_goes_on_comparing_often_for_minutes_after_a_trade() -> None:
     assert looks(made, now, 120) == 120 // IDLE_S
 
 
+def test_a_comparison_without_an_answer_is_made_again_soon_and_then_less_often() -> None:
+    made, now = clocked()
+    made.compare()
+    made._failures = 1
+    assert looks(made, now, 4) == 2
+
+    made._failures = 9
+    assert looks(made, now, 32) == 2
+
+
+def test_a_question_that_failed_counts_until_one_comparison_is_through() -> None:
+    bench = Bench.make()
+    made = Agreement(trader=bench.trader, mono=lambda: bench.mono_s, at_once=lambda: True)
+    bench.venue.alter("/v2/positions", lambda _: {"no": "list"})
+
+    assert (made.compare(), made._failures) == (False, 1)
+    bench.venue.heal()
+    assert (made.compare(), made._failures) == (True, 0)
+
+
 def test_after_a_gap_a_venue_that_differs_is_asked_each_second_not_all_the_time() -> None:
     made, now = clocked()
 
