@@ -8,7 +8,7 @@ from execution.domain import orders as domain
 from execution.failpoints import reach
 from execution.hub.desk import SECOND, Desk
 from execution.models import Order, Trade
-from execution.services import journal, runs
+from execution.services import journal, runs, venue_state
 from execution.services.moves import OrderStatus as Status
 
 COVER = "c"
@@ -25,7 +25,10 @@ def buy_back(desk: Desk, trade: Trade) -> None:
     _pause(desk, trade)
     desk.cancel_sells(trade)
     desk.unsettled.add(trade.pk)
-    if desk.live_orders(trade, COVER) or _too_soon(desk, trade):
+    if live := desk.live_orders(trade, COVER):
+        _ask(desk, live)
+        return
+    if _too_soon(desk, trade):
         return
     position = desk.position(trade.symbol)
     shares = int(min(-trade.held, -position.quantity if position else 0))
@@ -39,6 +42,17 @@ def buy_back(desk: Desk, trade: Trade) -> None:
     level = "alarm" if order.status == Status.REFUSED else "warning"
     text = f"buying back {shares} shares: {order.status}"
     desk.note_trade(trade, "exit", text, level=level, shares=shares, order=order.client_order_id)
+
+
+def _ask(desk: Desk, covers: list[Order]) -> None:
+    """Ask what became of one that is not heard of: a market order takes no seconds."""
+    for order in covers:
+        if order.broker_id is None or desk.now_ns() < (order.sent_ns or 0) + AGAIN_NS:
+            continue  # without an id it is the resolver's
+        seen = desk.broker.order(order.broker_id)
+        if seen is not None:
+            applied = venue_state.take_over(order, seen, now_ns=desk.now_ns())
+            desk.fills_missing |= applied.fills_missing
 
 
 def at_it(desk: Desk, trade: Trade) -> bool:

@@ -75,6 +75,23 @@ def test_a_cover_of_unknown_fate_is_looked_up_and_not_sent_again() -> None:
     assert_books_hold(bench)
 
 
+def test_a_cover_whose_news_are_lost_is_asked_about() -> None:
+    bench = Bench.make(Rule(do="both_legs", nth=1))
+    bench.open()
+    reach_the_target(bench)
+    while not Order.objects.filter(purpose="c").exists():
+        bench.step(20)
+    bench.venue.advance(400)
+    bench.venue.updates()  # the stream brings nothing of the cover
+    assert Order.objects.get(purpose="c").status == Status.WORKING
+
+    for _ in range(3):
+        bench.step(1000)
+
+    assert Order.objects.get(purpose="c").status == Status.FILLED
+    assert (bench.held_at_venue(), bench.trade().state) == (0, T.CLOSED)
+
+
 def test_the_venue_is_not_asked_to_close_what_is_being_bought_back() -> None:
     bench = Bench.make(Rule(do="both_legs", nth=1))
     bench.open()
