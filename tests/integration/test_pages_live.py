@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.test import Client
 
 from execution import kill_file, reports
-from execution.models import Activity, Decision, Run, ShardChange, StartupStep, Trade
+from execution.models import Activity, Decision, ExternalOrder, Run, ShardChange, StartupStep, Trade
 from execution.services import runs
 from shards.state import STORED_ROW
 from tests import page_market
@@ -439,6 +439,19 @@ def test_while_entries_are_off_no_next_stock_is_promised_and_a_done_flatten_says
     assert "Nothing is held; entries are off." in values["hero"]["say"]
     assert values["switch"]["said"] == "Nothing is held; entries are off."
     assert values["position"]["next"] == "No entry comes while the kill switch is on."
+
+
+def test_an_order_of_somebody_else_is_named_where_the_next_stock_would_be(
+    market: Run, board: Board
+) -> None:
+    ExternalOrder.objects.create(
+        run=market, broker_id="b", client_order_id="mine", kind="theirs", locks=True, symbol="SPY",
+        side="buy", type="limit", quantity=Decimal(5), status="new", created_ns=1,
+    )  # fmt: skip
+
+    said = board.read()[0]["position"]["next"]
+
+    assert said == "No entry comes: an order must be looked at first (see System)."
 
 
 def test_one_r_is_the_planned_loss_wherever_the_stop_is_now(market: Run, board: Board) -> None:

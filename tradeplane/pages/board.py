@@ -134,7 +134,7 @@ class Board:
             "position": {
                 "trades": described,
                 "slots": _slots(trades, day, p),
-                "next": _next_words(switch, day, p),
+                "next": _next_words(switch, day, p, locked=selectors.has_unresolved_order(run)),
             },
             "letters": cells,
             "shards": letters.shards(run, beats, selectors.drained_shards()),
@@ -377,10 +377,14 @@ def _slots(trades: list[Trade], day: TradingDayFacts, p: Mapping[str, Any]) -> s
     return f"None. {figures.counted(free, 'slot')} {'is' if free == 1 else 'are'} free."
 
 
-def _next_words(switch: StandingSwitch, day: TradingDayFacts, p: Mapping[str, Any]) -> str:
+def _next_words(
+    switch: StandingSwitch, day: TradingDayFacts, p: Mapping[str, Any], *, locked: bool
+) -> str:
     """What may come into a free slot; nothing does while entries are stopped or used up."""
     if switch.level != "none":
         return "No entry comes while the kill switch is on."
+    if locked:
+        return "No entry comes: an order must be looked at first (see System)."
     if day.trades >= p["max_trades_per_day"]:
         return "No entry comes before the next day."
     return "The next stock that passes everything may take it."
