@@ -254,6 +254,7 @@ def test_a_viewer_looks_and_cannot_act(browser: Browser, web: Web, problems: lis
     context = browser.new_context()
     page = watched(context, web.url, problems)
     sign_in(page, web.url, "vic", page_market.PASSWORD)
+    ready(page)
 
     page.locator("[data-stop]").click()
 

@@ -431,7 +431,7 @@ def test_raising_a_minimum_never_opens_a_gate(name: str, share: float) -> None:
 def test_lowering_a_maximum_never_opens_a_gate(name: str, share: float) -> None:
     row, high = BY_NAME[name], some_parameters(vwap_require_above=False)
     assert row.low is not None
-    lowered = row.typed(type(high[name])(high[name] - share * (high[name] - row.low)))
+    lowered = row.typed(type(high[name])(max(row.low, high[name] - share * (high[name] - row.low))))
     try:
         low = validate({**high, name: lowered})
     except ParameterError:
