@@ -35,7 +35,7 @@ LEADS: dict[str, tuple[dict[str, int], dict[str, float]]] = {
     "exit.after_patch": ({"leave": 40}, {}),
     "exit.after_cancel": ({"leave": 40}, {}),
     "exit.before_sell": ({"leave": 40}, {}),
-    "resolver.after_404": ({}, {"lose_request": 0.2, "hidden": 1.0}),
+    "resolver.after_404": ({}, {"lose_request": 0.3, "hidden": 1.0}),
     "protect.before_oco": ({}, {"partial": 1.0, "lose_leg": 1.0}),
     "cover.before_buy": ({}, {"both_legs": 1.0}),
     "kill.after_level": ({}, {"both_legs": 1.0}),

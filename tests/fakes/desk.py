@@ -1,6 +1,7 @@
 """A hub's order desk on a database and an in-memory venue; the test moves time."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -156,6 +157,14 @@ class Bench:
         self.fire()
         self.step(150)
         self.step(150)
+        return self.trade()
+
+    def close_at_target(self) -> Trade:
+        """Open a trade and let it reach its take-profit."""
+        target = self.open().take_profit
+        self.venue.quote(str(target), str(target + Decimal("0.02")))
+        self.step(0)
+        self.step(500)
         return self.trade()
 
     def step(self, ms: int) -> None:

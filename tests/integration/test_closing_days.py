@@ -24,10 +24,7 @@ LATER_NS = CLOSE_NS + days.AFTER_CLOSE_NS
 def bench(settings, tmp_path) -> Bench:
     settings.TRADEPLANE_HOME = tmp_path
     made = Bench.make()
-    trade = made.open()
-    made.venue.quote(str(trade.take_profit), str(trade.take_profit + Decimal("0.02")))
-    made.step(0)
-    made.step(500)
+    made.close_at_target()
     return made
 
 

@@ -25,7 +25,7 @@ from execution.simulation.world import World
 
 SEEDS = int(os.environ.get("TRADEPLANE_SEEDS", "2000"))
 CHUNK = 50  # seeds of one test, so that two workers share them
-TRIES = 20  # days in which a hub must come by a fail point that the days lead to
+TRIES = 12  # days in which a hub must come by a fail point that the days lead to
 EVENTFUL = range(8)  # some of them with an entry that is filled
 FENCED = (Blow("journal.after_attempt", PAUSE),)
 

@@ -1,7 +1,5 @@
 """`check_books` sees each way in which the trail behind the books can be broken."""
 
-from decimal import Decimal
-
 import pytest
 from django.db import connection
 
@@ -20,10 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.db]
 def closed(settings, tmp_path) -> Bench:
     settings.TRADEPLANE_HOME = tmp_path
     bench = Bench.make()
-    trade = bench.open()
-    bench.venue.quote(str(trade.take_profit), str(trade.take_profit + Decimal("0.02")))
-    bench.step(0)
-    bench.step(500)
+    bench.close_at_target()
     return bench
 
 
