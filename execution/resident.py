@@ -11,7 +11,8 @@ from typing import Any
 
 from django.db import close_old_connections, connections
 
-from execution.brokers.alpaca import AlpacaBroker
+from execution.brokers.connect import connect
+from execution.brokers.port import Broker
 from execution.errors import DayOver, LeaseLost, RunFailed, Stopping
 from execution.hub.books_watch import BooksWatch
 from execution.hub.config import HubConfig
@@ -126,11 +127,12 @@ class HubResident:
     def send_facts(self) -> SendFacts:
         return self.hub.send_facts()
 
-    def _broker(self) -> AlpacaBroker:
-        return AlpacaBroker(
+    def _broker(self) -> Broker:
+        return connect(
             key=self.config.broker_key or "none",
             secret=self.config.broker_secret or "none",
             url=self.config.broker_url,
+            stream_url=self.config.stream_url,
         )
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from execution.brokers.alpaca import AlpacaBroker
+from execution.brokers.connect import connect
 from execution.brokers.port import Broker, BrokerError
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Outcome:
     left: list[str] = field(default_factory=list)
 
 
-def own_broker() -> AlpacaBroker:
+def own_broker() -> Broker:
     """Return a broker of the environment's keys, or of the paper venue that `up` runs here.
 
     Raises:
@@ -48,7 +48,7 @@ def own_broker() -> AlpacaBroker:
         key, secret, url = _own_venue() or (key, secret, url)
     if not (key and secret):
         raise ValueError("there are no keys here: set APCA_API_KEY_ID and APCA_API_SECRET_KEY")
-    return AlpacaBroker(key=key, secret=secret, url=url)
+    return connect(key=key, secret=secret, url=url)
 
 
 def keep_venue(*, url: str, key: str, secret: str) -> None:

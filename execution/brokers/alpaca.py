@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
@@ -32,6 +33,7 @@ from alpaca.trading.requests import (
 from requests.adapters import BaseAdapter
 
 from execution.brokers import wire
+from execution.brokers.alpaca_updates import AlpacaUpdates, stream_url_of
 from execution.brokers.port import (
     AccountSnapshot,
     BrokerAsset,
@@ -42,9 +44,11 @@ from execution.brokers.port import (
     MarketClock,
     NameTaken,
     OutcomeUnknown,
+    Post,
     Refused,
     Shares,
     TradingDay,
+    Updates,
 )
 
 T = TypeVar("T")
@@ -70,10 +74,14 @@ class AlpacaBroker:
         key: str,
         secret: str,
         url: str,
+        stream_url: str = "",
         paper: bool = True,
         transport: BaseAdapter | None = None,
     ) -> None:
-        """Args: transport: answers the requests instead of a socket (the laboratory's venue)."""
+        """Args:
+        stream_url: of trade_updates, "" the one that belongs to `url`.
+        transport: answers the requests instead of a socket (the laboratory's venue).
+        """
         self._client = TradingClient(
             key, secret, paper=paper, raw_data=True, url_override=url.rstrip("/") or None
         )
@@ -82,8 +90,14 @@ class AlpacaBroker:
         if transport is not None:
             self._client._session.mount(url, transport)
         self.url = url
+        self._open_updates = partial(
+            AlpacaUpdates, url=stream_url or stream_url_of(url), key=key, secret=secret
+        )
         self.calls_left: int | None = None
         self.calls_reset_at: int | None = None
+
+    def updates(self, post: Post) -> Updates:
+        return self._open_updates(post=post)
 
     def account(self) -> AccountSnapshot:
         return self._read(wire.account, self._call(self._client.get_account))

@@ -19,6 +19,7 @@ from execution.brokers.port import (
     FillActivity,
     MarketClock,
     NameTaken,
+    Post,
     Refused,
     Side,
     TradingDay,
@@ -35,11 +36,15 @@ T = TypeVar("T")
 class MemoryBroker:
     """Args: engine: the venue; now_ns: its market clock, which stamps every request."""
 
+    url = ""
     calls_left: int | None = None
 
     def __init__(self, engine: VenueEngine, now_ns: Callable[[], int]) -> None:
         self.engine = engine
         self.now_ns = now_ns
+
+    def updates(self, post: Post) -> "MemoryUpdates":
+        return MemoryUpdates(self.engine, post)
 
     # --- reading ----------------------------------------------------------------------------------
     def account(self) -> AccountSnapshot:
@@ -249,6 +254,34 @@ class MemoryBroker:
                 return _seen(known)
             text = f"the name belongs to another order: {known.side} {known.quantity}"
             raise NameTaken(f"{text} {known.symbol}", status=exc.status, code=exc.code) from exc
+
+
+class MemoryUpdates:
+    """The engine's news, handed on when somebody calls `deliver`: there is no thread here."""
+
+    def __init__(self, engine: VenueEngine, post: Post) -> None:
+        self._engine, self._post = engine, post
+        self._listens = False
+
+    def start(self) -> None:
+        self._engine.take_updates()  # what happened before is no news
+        self._listens = True
+        self._post("stream", "up")
+
+    def stop(self) -> None:
+        if self._listens:
+            self._listens = False
+            self._post("stream", "down")
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def deliver(self) -> None:
+        """Hand on what has happened; while nobody listens it is gone."""
+        for row in self._engine.take_updates():
+            if self._listens:
+                self._post("update", wire.trade_update(row))
 
 
 def _allowed(call: Callable[[], T]) -> T:

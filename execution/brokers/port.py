@@ -8,6 +8,7 @@ We trade whole shares. People may own fractions in the same account: those are c
 that they are seen and compared, and are nothing of ours: none is sent, adopted or booked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -173,8 +174,36 @@ class BrokerAsset:
     attributes: tuple[str, ...] = ()
 
 
+#: Takes ("stream", "up" | "down"), ("update", TradeUpdate) or ("bad_update", what was unreadable).
+Post = Callable[[str, Any], None]
+
+
+class Updates(Protocol):
+    """The account's own news as they happen; nothing of a gap comes later, so a gap is asked about.
+
+    "up" is posted when news come from now on, "down" when they do not any more; updates come in the
+    broker's order. Posts may come from a thread of the stream's own.
+    """
+
+    def start(self) -> None: ...
+    def stop(self) -> None:
+        """End it; nothing is posted afterwards but "down"."""
+        ...
+
+    def restart(self) -> None:
+        """Drop the connection and make a new one: it did not bring what happened."""
+        ...
+
+
 class Broker(Protocol):
     """Every call is bounded in time and made once; see the module's text for its outcomes."""
+
+    url: str  # of its trading interface: a drill is for a venue on this machine; "" it has none
+    calls_left: int | None  # of this minute's; None: the broker tells no limit
+
+    def updates(self, post: Post) -> Updates:
+        """Return the stream of the account's news, not started yet."""
+        ...
 
     def account(self) -> AccountSnapshot: ...
     def clock(self) -> MarketClock: ...

@@ -24,7 +24,7 @@ class HubConfig:
     broker_url: str
     broker_key: str
     broker_secret: str
-    stream_url: str
+    stream_url: str  # of the account's news, "" the one that belongs to `broker_url`
     lockstep_url: str
     live_allowed: bool
     futures_source: str = ""
@@ -46,7 +46,7 @@ class HubConfig:
             broker_url=settings.APCA_API_BASE_URL,
             broker_key=settings.APCA_API_KEY_ID,
             broker_secret=settings.APCA_API_SECRET_KEY,
-            stream_url=settings.APCA_STREAM_URL or stream_url_of(settings.APCA_API_BASE_URL),
+            stream_url=settings.APCA_STREAM_URL,
             lockstep_url=settings.VENUE_LOCKSTEP_URL,
             live_allowed=settings.LIVE_TRADING,
             futures_source=settings.TRADEPLANE_FUTURES,
@@ -65,13 +65,6 @@ class HubConfig:
         if host == PAPER_HOST:
             return "paper"
         return "live" if self.live_allowed else "live_not_allowed"
-
-
-def stream_url_of(base_url: str) -> str:
-    """Return the trade_updates URL that belongs to a trading URL."""
-    parts = urlsplit(base_url)
-    scheme = "wss" if parts.scheme == "https" else "ws"
-    return f"{scheme}://{parts.netloc}/stream"
 
 
 def data_url_of(base_url: str) -> str:

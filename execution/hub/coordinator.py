@@ -20,7 +20,7 @@ import redis
 from django.db import DatabaseError, close_old_connections
 
 from execution import nudges
-from execution.brokers.port import Broker, TradeUpdate
+from execution.brokers.port import Broker, TradeUpdate, Updates
 from execution.errors import LeaseLost, Stopping
 from execution.failpoints import reach
 from execution.hub.agreement import Agreement
@@ -44,7 +44,6 @@ from execution.hub.software import SoftwareExits
 from execution.hub.switches import Switches
 from execution.hub.telemetry import RelayFigures, StageTimes
 from execution.hub.trader import Trader
-from execution.hub.updates import UpdatesStream
 from execution.models import Run
 from execution.services import activity, lease, runs
 from execution.services.entries import SendFacts
@@ -92,7 +91,7 @@ class Coordinator:
     shard_desk: ShardDesk = field(init=False)
     allotment: Allotment = field(init=False)
     relay: RelayLink | None = None
-    updates: UpdatesStream | None = None
+    updates: Updates | None = None
     lockstep: LockstepLink | None = None
 
     stream_up: bool = False
@@ -371,7 +370,7 @@ class Coordinator:
             stream_connected=self.stream_up,
             relay_lag_ms=0.0 if in_lockstep else lag,
             clock_skew_ms=self.skew.value_ms() if self.clock.source == "host" else 0.0,
-            api_calls_left=getattr(self.broker, "calls_left", None),
+            api_calls_left=self.broker.calls_left,
             external_symbols=frozenset(self.trader.foreign),
             news_of=self.news_of,
             doubt=self._doubt(),
@@ -407,7 +406,7 @@ class Coordinator:
             lease_left_ms=self.lease_left_ms,
             reconciled_ns=self.agreement.reconciled_ns,
             doubt=self._doubt() or ("" if self.stream_up else "the broker's order news are away"),
-            api_calls_left=getattr(self.broker, "calls_left", None),
+            api_calls_left=self.broker.calls_left,
             account_mode=self.config.account_mode(
                 str(self.rounds.parameters["alpaca_trading_mode"])
             ),

@@ -32,7 +32,6 @@ from execution.hub.rounds import Rounds
 from execution.hub.shard_desk import ShardDesk
 from execution.hub.software import SoftwareExits
 from execution.hub.trader import Trader
-from execution.hub.updates import UpdatesStream
 from execution.models import RunState
 from execution.services import cash, lease, runs, trades, universe
 from signals import selectors as parameter_selectors
@@ -343,14 +342,9 @@ class Startup:
         hub.rounds.restore()
 
     def listen_to_updates(self) -> None:
-        hub, config = self.hub, self.hub.config
+        hub = self.hub
         if hub.updates is None:
-            hub.updates = UpdatesStream(
-                url=config.stream_url,
-                key=config.broker_key,
-                secret=config.broker_secret,
-                post=hub.inbox.post,
-            )
+            hub.updates = hub.broker.updates(hub.inbox.post)
             hub.updates.start()
         if not hub.stream_up:
             raise StepBlocked("connecting to trade_updates", waiting=True)

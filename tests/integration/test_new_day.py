@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from execution import nudges, resident, selectors, tasks
+from execution.brokers.alpaca import AlpacaBroker
 from execution.hub import startup
 from execution.models import Activity, Decision, Order, OvernightReview, Round, Run, UniverseEntry
 from execution.resident import HubResident
@@ -83,7 +84,7 @@ class Nights:
         for module in (resident, startup, tasks):  # the test's transaction lives in one
             monkeypatch.setattr(module, "close_old_connections", lambda: None)
         monkeypatch.setattr(startup, "RelayLink", Relay)
-        monkeypatch.setattr(startup, "UpdatesStream", News)
+        monkeypatch.setattr(AlpacaBroker, "updates", lambda _, post: News(post=post))
         monkeypatch.setattr(resident, "_current", None)
 
     @property

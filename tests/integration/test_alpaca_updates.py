@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from execution.hub import updates
-from execution.hub.updates import UpdatesStream
+from execution.brokers import alpaca_updates
+from execution.brokers.alpaca_updates import AlpacaUpdates
 
 TIMEOUT_S = 15.0
 
@@ -76,9 +76,9 @@ def venue() -> Iterator[Venue]:
 
 
 @contextmanager
-def listening(port: int) -> Iterator[tuple[UpdatesStream, "queue.Queue[tuple[str, Any]]"]]:
+def listening(port: int) -> Iterator[tuple[AlpacaUpdates, "queue.Queue[tuple[str, Any]]"]]:
     told: queue.Queue[tuple[str, Any]] = queue.Queue()
-    stream = UpdatesStream(
+    stream = AlpacaUpdates(
         url=f"ws://127.0.0.1:{port}/stream",
         key="k",
         secret="s",
@@ -96,9 +96,9 @@ def states(told: "queue.Queue[tuple[str, Any]]", count: int) -> list[str]:
 
 
 def test_a_half_open_socket_is_found_dead_and_dialed_anew(monkeypatch) -> None:
-    monkeypatch.setitem(updates.PINGS, "ping_interval", 0.2)
-    monkeypatch.setitem(updates.PINGS, "ping_timeout", 0.2)
-    monkeypatch.setitem(updates.PINGS, "close_timeout", 0.2)
+    monkeypatch.setitem(alpaca_updates.PINGS, "ping_interval", 0.2)
+    monkeypatch.setitem(alpaca_updates.PINGS, "ping_timeout", 0.2)
+    monkeypatch.setitem(alpaca_updates.PINGS, "close_timeout", 0.2)
     with venue() as there, listening(there.port) as (_, told):
         assert states(told, 1) == ["up"]
 
@@ -120,4 +120,4 @@ def test_a_socket_that_does_not_speak_is_dropped_when_asked() -> None:
 
 @pytest.mark.parametrize("field", ["ping_interval", "ping_timeout"])
 def test_a_dead_socket_is_known_within_seconds_and_not_minutes(field: str) -> None:
-    assert 0 < updates.PINGS[field] <= 5
+    assert 0 < alpaca_updates.PINGS[field] <= 5

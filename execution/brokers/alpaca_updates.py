@@ -1,14 +1,16 @@
-"""The account's `trade_updates`, through the official stream class in a thread of its own."""
+"""Alpaca's `trade_updates` behind the port, through the official stream class in its own thread."""
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from alpaca.trading.stream import TradingStream
 
 from execution.brokers import wire
+from execution.brokers.port import Post
 
 logger = logging.getLogger(__name__)
 #: The SDK logs a traceback per failed attempt; our own state says the same in one row.
@@ -44,10 +46,17 @@ class _Stream(TradingStream):
         await super().close()
 
 
-class UpdatesStream:
-    """Post ("update", TradeUpdate) in the order of arrival and ("stream", "up" | "down")."""
+def stream_url_of(base_url: str) -> str:
+    """Return the trade_updates URL that belongs to a trading URL."""
+    parts = urlsplit(base_url)
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    return f"{scheme}://{parts.netloc}/stream"
 
-    def __init__(self, *, url: str, key: str, secret: str, post: Callable[..., None]) -> None:
+
+class AlpacaUpdates:
+    """The port's `Updates` over one socket, which is dialed again for as long as it runs."""
+
+    def __init__(self, *, url: str, key: str, secret: str, post: Post) -> None:
         self._post = post
         self._stream = _Stream(
             key,
