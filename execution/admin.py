@@ -26,6 +26,7 @@ from execution.models import (
     Order,
     OrderAttempt,
     OvernightReview,
+    Release,
     Round,
     Run,
     ShardChange,
@@ -44,6 +45,11 @@ class StepInline(ReadOnlyInline):
 class OrderInline(ReadOnlyInline):
     model = Order
     fields = ("client_order_id", "purpose", "side", "quantity", "limit", "stop", "status", "reason")
+
+
+class ReleaseInline(ReadOnlyInline):
+    model = Release
+    fields = ("why", "reason", "actor", "at")
 
 
 class AttemptInline(ReadOnlyInline):
@@ -111,9 +117,9 @@ class OrderAdmin(ReadOnlyAdmin):
         "client_order_id", "symbol", "purpose", "side", "quantity", "filled_quantity", "limit",
         "stop", "status", "reason", "denied_code", "denied_value", "denied_limit",
     )  # fmt: skip
-    list_filter = ("status", "purpose", "denied_code", "run")
+    list_filter = ("quarantined", "status", "purpose", "denied_code", "run")
     search_fields = ("client_order_id", "broker_id", "symbol")
-    inlines = (AttemptInline,)
+    inlines = (AttemptInline, ReleaseInline)
 
 
 @admin.register(BrokerEvent)

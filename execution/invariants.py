@@ -141,7 +141,7 @@ def books_equal_broker(run: Run, broker: Broker) -> list[str]:
         cash=broker.account().cash,
         positions={p.symbol: p.quantity for p in broker.positions()},
     )
-    over = Order.objects.filter(run=run, filled_quantity__gt=F("quantity")).count()
+    over = Order.objects.filter(run=run, filled_quantity__gt=F("quantity"), releases=None).count()
     if over:
         found.append(f"{over} orders are overfilled")
     slots = Trade.objects.filter(run=run, state=TradeState.CLOSED).exclude(

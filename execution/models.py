@@ -271,7 +271,7 @@ class Order(models.Model):
     cancel_requested_ns = models.BigIntegerField(null=True)
     replace_requested_ns = models.BigIntegerField(null=True)
     late_fill = models.BooleanField(default=False)
-    quarantined = models.BooleanField(default=False)  # an illegal event: people must look
+    quarantined = models.BooleanField(default=False)  # set aside: people must look (`Release`)
 
     class Meta:
         constraints = [
@@ -286,6 +286,19 @@ class Order(models.Model):
     @property
     def leaves(self) -> int:
         return self.quantity - self.filled_quantity
+
+
+class Release(AppendOnly):
+    """A person has looked at an order that was set aside (`why`), and says that it is well."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="releases")
+    why = models.CharField(max_length=200)
+    reason = models.CharField(max_length=150)
+    actor = models.CharField(max_length=150)
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.actor}: {self.reason}"
 
 
 class BrokerRef(models.Model):

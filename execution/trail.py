@@ -162,8 +162,8 @@ def decisions(account: Account, run: Run) -> Iterator[str]:
 
 
 def ends(account: Account, run: Run) -> Iterator[str]:
-    """No order has more shares than it asked for, no closed slot holds any."""
-    for order in Order.objects.filter(run=run, filled_quantity__gt=F("quantity")):
+    """No order has more shares than it asked for, or people looked; no closed slot holds any."""
+    for order in Order.objects.filter(run=run, filled_quantity__gt=F("quantity"), releases=None):
         yield f"{order.client_order_id} is overfilled"
     closed = Trade.objects.filter(run=run, state=TradeState.CLOSED)
     for trade in closed.exclude(filled_quantity=F("exit_quantity")):

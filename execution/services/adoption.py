@@ -21,8 +21,9 @@ from accounts import services as books
 from accounts.domain.money import nearest
 from accounts.models import Account, JournalEntry
 from execution.brokers.port import Broker, FillActivity, Shares, is_whole
-from execution.models import BrokerRef, Difference, ExternalOrder, Order, Run
+from execution.models import BrokerRef, Difference, ExternalOrder, Order, Release, Run
 from execution.services import activity, external, lease, trades, venue_state
+from execution.services.bookable import bookable
 from execution.services.moves import OrderStatus
 from signals.session import day_of
 
@@ -78,7 +79,7 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
     shares = _less(there, ours)
     unbooked = _unbooked(account, run, broker.fills(after_ns=_since(account, now_ns)))
     names, own, owed = _orders_of(run, broker, unbooked, now_ns)
-    executions = [one for one in unbooked if one.order_id not in own]
+    executions = [one for one in unbooked if one.order_id not in own or _is_let_go(run, one)]
     left = _less(shares, _sums([one for one in executions if is_whole(one.quantity)]))
     paid = sum((_signed(one) * one.price for one in executions), Decimal(0))
     left_cash = balance - (booked - paid)
@@ -99,8 +100,22 @@ def find(run: Run, broker: Broker, *, now_ns: int) -> Facts:
         owed=owed,
         blocked=f"{owed} orders are still looked up"
         if owed
-        else _blocked(run, {one.symbol for one in executions} | set(left), left_cash, left, own),
+        else _blocked(
+            run,
+            {one.symbol for one in executions} | set(left),
+            left_cash,
+            left,
+            own - {one.order_id for one in executions},
+        ),
     )
+
+
+def _is_let_go(run: Run, fill: FillActivity) -> bool:
+    """Can this execution of our own order never be booked as that, and has a person said so?"""
+    if bookable(fill.quantity, fill.price):
+        return False
+    released = Release.objects.filter(order__run=run, order__refs__broker_id=fill.order_id)
+    return released.filter(order__quarantined=False).exists()
 
 
 def _since(account: Account, now_ns: int) -> int:

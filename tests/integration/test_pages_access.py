@@ -36,6 +36,7 @@ NEEDS: dict[str, tuple[str | None, str | None]] = {
     "system/": (SIGNED_IN, None),
     "system/shards/": (None, access.SHARDS),
     "system/adopt/": (None, access.STOP),
+    "system/release/": (None, access.STOP),
     "help/": (SIGNED_IN, None),
     "log/": (SIGNED_IN, None),
     "log/acknowledge/": (None, access.ACKNOWLEDGE),

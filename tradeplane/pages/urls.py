@@ -21,6 +21,7 @@ urlpatterns = [
     path("system/", views.system, name="system"),
     path("system/shards/", shard_views.change, name="shards-change"),
     path("system/adopt/", adopt_views.adopt, name="adopt"),
+    path("system/release/", adopt_views.release, name="release"),
     path("help/", views.help_page, name="help"),
     path("log/", views.log_page, name="log"),
     path("log/acknowledge/", views.acknowledge, name="acknowledge"),

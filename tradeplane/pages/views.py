@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from execution import selectors
 from execution.models import Decision, Round, Run
-from execution.services import activity, adoption
+from execution.services import activity, adoption, release
 from signals import selectors as parameter_selectors
 from signals.parameters.catalogue import ParameterError, defaults
 from signals.session import BUCKET_NS
@@ -78,6 +78,7 @@ def system(request: HttpRequest) -> HttpResponse:
             "plan": letters.plan(run, plan, living),
             "safety": safety.lines(),
             "differs": None if run is None else adoption.standing(run),
+            "set_aside": [] if run is None else release.set_aside(run),
         },
     )
 
