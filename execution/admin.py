@@ -122,6 +122,12 @@ class OrderAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline, ReleaseInline)
 
 
+@admin.register(Release)
+class ReleaseAdmin(ReadOnlyAdmin):
+    list_display = ("at", "order", "why", "reason", "actor")
+    search_fields = ("order__client_order_id", "order__symbol", "actor")
+
+
 @admin.register(BrokerEvent)
 class BrokerEventAdmin(ReadOnlyAdmin):
     list_display = ("run", "key", "source", "event", "order", "received_at")

@@ -1,7 +1,8 @@
-"""What is at the broker and not of our making, and what people said of it."""
+"""What is at the broker and not as we made it, and what people said of it."""
 
 from django.db import models
 
+from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
 
 
@@ -71,3 +72,16 @@ class ExternalOrder(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.client_order_id} ({self.kind})"
+
+
+class Release(AppendOnly):
+    """A person has looked at an order that was set aside (`why`), and says that it is well."""
+
+    order = models.ForeignKey("execution.Order", on_delete=models.PROTECT, related_name="releases")
+    why = models.CharField(max_length=200)
+    reason = models.CharField(max_length=150)
+    actor = models.CharField(max_length=150)
+    at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.actor}: {self.reason}"

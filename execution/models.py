@@ -11,6 +11,7 @@ from accounts.append_only import AppendOnly
 from accounts.fields import MicroDollarField
 from execution.external_models import Difference as Difference
 from execution.external_models import ExternalOrder as ExternalOrder
+from execution.external_models import Release as Release
 from execution.written_once import Attempt, Event
 
 
@@ -286,19 +287,6 @@ class Order(models.Model):
     @property
     def leaves(self) -> int:
         return self.quantity - self.filled_quantity
-
-
-class Release(AppendOnly):
-    """A person has looked at an order that was set aside (`why`), and says that it is well."""
-
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="releases")
-    why = models.CharField(max_length=200)
-    reason = models.CharField(max_length=150)
-    actor = models.CharField(max_length=150)
-    at = models.DateTimeField(auto_now_add=True)
-
-    def __str__(self) -> str:
-        return f"{self.order_id} {self.actor}: {self.reason}"
 
 
 class BrokerRef(models.Model):
