@@ -36,6 +36,8 @@ class Desk:
     fills_missing: bool = True
     #: Fills that REST told although the stream had had its time: it is open and does not speak.
     stream_missed: int = 0
+    #: Entries of today that another run made on this account: they are of the same day's number.
+    entries_of_others: int = 0
 
     def late_ns(self, since_ns: int) -> int:
         """Return how much later than `since_ns` it is, what a fast tape excuses left out."""

@@ -1,8 +1,8 @@
 """Orders of today that have names of our form and that this run does not know.
 
 Names are the same for every run of an account and day. Another run (or this one, before its
-database was restored from a backup) used their slots: they count as taken, and nobody takes the
-orders, or what they bought, for ours.
+database was restored from a backup) used their slots: they count as taken and as entries of the
+day, and nobody takes the orders, or what they bought, for ours.
 """
 
 from datetime import time
@@ -27,6 +27,8 @@ def recognize(desk: Desk) -> list[str]:
         for seen in desk.broker.orders(status="all", after_ns=after_ns)
         if external.name_of(run, seen.client_order_id) is not None and not _ours(desk, seen)
     ]
+    named = (external.name_of(run, one.client_order_id) for one in strange)
+    desk.entries_of_others = len({name.slot for name in named if name and name.day == run.day})
     fresh = [one for one in strange if not external.knows(run.pk, one.id)]
     for one in strange:
         works = one.status not in DEAD_LEGS

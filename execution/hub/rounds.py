@@ -210,7 +210,7 @@ class Rounds:
             reserved_usd=_reserved(run),
             day_pnl=pnl,
             daily_loss_latched=self._loss_latched(pnl, account),
-            trades_today=day.trades,
+            trades_today=day.trades + self.desk.entries_of_others,
             take_profits_today=day.take_profits,
             consecutive_losses=day.consecutive_losses,
             last_exit_ns=day.last_exit_ns,

@@ -124,7 +124,7 @@ def _denial(
         day_pnl=None if account is None else account.equity - account.last_equity,
         consecutive_losses=day.consecutive_losses,
         open_positions=others.count(),
-        entries_today=day.trades - 1,
+        entries_today=max(day.trades, order.trade.slot) - 1,  # slots of other runs count
         symbol_entries_today=same,
         last_same_entry_ns=_last_entry_ns(order),
         entries_last_minute=_sent_since(order, facts.now_ns - MINUTE_NS, entries_only=True),

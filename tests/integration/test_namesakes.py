@@ -7,10 +7,11 @@ from accounts import check as books_check
 from accounts import selectors as booksel
 from execution import reconcile, selectors
 from execution.hub import namesakes
-from execution.models import Activity, BrokerEvent, Difference, Order, Trade
+from execution.models import Activity, BrokerEvent, Difference, Order, Run, Trade
 from execution.services.moves import TradeState as T
 from tests.fakes.desk import Bench
 from tests.integration.test_adoption import account, acknowledge, an_agreement
+from tests.integration.test_hub_round_inputs import a_hub, frozen, with_candidate
 from tests.integration.test_safety_venue import reach_the_target
 from tests.unit.domain_builders import K
 
@@ -105,6 +106,20 @@ def test_slots_that_another_run_used_today_are_taken(bench):
 
     assert "-s2-t1-e" in bench.entry().client_order_id
     assert (bench.trade().state, bench.held_at_venue()) == (T.OPEN_PROTECTED, 298)
+
+
+def test_what_another_run_entered_today_counts_for_the_days_limit(bench):
+    another_run(bench)
+    bench.parameters["max_trades_per_day"] = 1
+    Run.objects.update(parameters={"1": bench.parameters})
+
+    namesakes.recognize(bench.desk)
+
+    assert frozen(a_hub(bench), with_candidate(bench)).trades_today == 1
+    (order_id,) = bench.decide()  # had it been fired all the same
+    order = bench.send(order_id)
+    assert (order.status, order.denied_code) == ("denied", "entries_today")
+    assert bench.venue.posts() == 1, "the other run's"
 
 
 def test_an_order_that_is_older_than_our_attempt_is_never_adopted(bench):
