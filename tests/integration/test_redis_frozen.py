@@ -1,4 +1,4 @@
-"""A Redis that is stopped in mid-sentence: nobody waits for it for long, and nobody's exit does."""
+"""A Redis that is stopped in mid-sentence, or has no room: nobody waits for long, no exit does."""
 
 import os
 import signal
@@ -111,6 +111,27 @@ def test_a_refused_command_says_nothing_about_the_server(server: Valkey) -> None
         client.hgetall("word")
 
     assert (breaker.may_ask(), breaker.may_ask()) == (True, True)
+
+
+def test_a_full_redis_takes_no_task_and_says_so_and_drops_none_that_it_has(
+    server: Valkey, sender: Sender
+) -> None:
+    client = redis.Redis.from_url(f"{server.url}/1")
+    hub = guarded(f"{server.url}/0", by=Breaker())
+    hub.hset("hb:shard:1", mapping={"epoch": "1"})
+    assert sender.send(*TASK)
+    client.config_set("maxmemory-policy", "volatile-lru")  # as the embedded one: queues have no end
+    client.config_set("maxmemory", "1")
+
+    assert not sender.send(*TASK)
+    write_fence(hub, "r", {1})
+    assert read_beats(hub) == {1: {"epoch": "1"}}
+    assert client.llen("shard.1") == 1
+
+    client.config_set("maxmemory", "0")
+    time.sleep(PAUSE_S)
+    assert sender.send(*TASK)
+    assert client.llen("shard.1") == 2
 
 
 # --- exits meanwhile ------------------------------------------------------------------------------
