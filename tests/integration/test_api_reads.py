@@ -248,6 +248,17 @@ def test_one_decision_is_decided_again_with_other_parameters(client: Client, tok
     assert post(client, "decisions/999/what-if", token, {"changes": {}}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["sums", "equity"])
+def test_days_the_wrong_way_round_are_refused(client: Client, token: str, path: str) -> None:
+    a_run()
+
+    answer = get(client, f"{path}?first=2026-11-21&last=2026-11-20", token)
+
+    assert answer.status_code == 422
+    assert "first 2026-11-21 is after last 2026-11-20" in answer.json()["error"]
+    assert get(client, f"{path}?first=2026-11-20&last=2026-11-20", token).status_code == 200
+
+
 def test_sums_and_the_curve_are_those_of_the_reports(client: Client, token: str) -> None:
     run = a_run()
     account = books.an_account(run_id=run.pk)

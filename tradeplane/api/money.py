@@ -1,11 +1,11 @@
 """What a run amounted to, as `manage.py books sums` and `books equity` tell it."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from execution import reports
 from tradeplane.api.errors import NOT_FOUND, REFUSALS
@@ -19,6 +19,12 @@ class DaysAsked(Schema):
     run: RunId | None = None
     first: date | None = Field(None, description="New York day")
     last: date | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise ValueError(f"first {self.first} is after last {self.last}")
+        return self
 
 
 class SumsAsked(DaysAsked):
