@@ -10,6 +10,7 @@ from django.db.models import Count, F, Max
 
 from accounts import check as books_check
 from accounts.models import Account
+from execution import selectors
 from execution.brokers.port import Broker, BrokerError, is_whole
 from execution.domain.orders import OrderStatus, TradeState
 from execution.models import (
@@ -141,7 +142,7 @@ def books_equal_broker(run: Run, broker: Broker) -> list[str]:
         cash=broker.account().cash,
         positions={p.symbol: p.quantity for p in broker.positions()},
     )
-    over = Order.objects.filter(run=run, filled_quantity__gt=F("quantity"), releases=None).count()
+    over = selectors.overfilled(run).count()
     if over:
         found.append(f"{over} orders are overfilled")
     slots = Trade.objects.filter(run=run, state=TradeState.CLOSED).exclude(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from execution import kill_file
 from execution.domain.kill_levels import stronger
@@ -132,6 +132,12 @@ def has_unresolved_order(run: Run) -> bool:
         or orders.filter(quarantined=True).exists()
         or ExternalOrder.objects.filter(run=run, locks=True, difference=None).exists()
     )
+
+
+def overfilled(run: Run) -> QuerySet[Order]:
+    """Return the orders with more executions than shares asked for, but those people released."""
+    over = Order.objects.filter(run=run, filled_quantity__gt=F("quantity"))
+    return over.exclude(quarantined=False, releases__isnull=False)
 
 
 def kill_level() -> str:

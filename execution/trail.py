@@ -13,6 +13,7 @@ from django.db.models import F, Q
 
 from accounts.check import Check
 from accounts.models import Account, JournalEntry
+from execution import selectors
 from execution.domain.orders import TradeState
 from execution.models import BrokerEvent, Decision, DecisionChain, Order, OrderAttempt, Run, Trade
 from execution.services.cash import KEY, SETTLED
@@ -163,7 +164,7 @@ def decisions(account: Account, run: Run) -> Iterator[str]:
 
 def ends(account: Account, run: Run) -> Iterator[str]:
     """No order has more shares than it asked for, or people looked; no closed slot holds any."""
-    for order in Order.objects.filter(run=run, filled_quantity__gt=F("quantity"), releases=None):
+    for order in selectors.overfilled(run):
         yield f"{order.client_order_id} is overfilled"
     closed = Trade.objects.filter(run=run, state=TradeState.CLOSED)
     for trade in closed.exclude(filled_quantity=F("exit_quantity")):

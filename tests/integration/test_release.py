@@ -133,7 +133,9 @@ def test_an_order_is_released_once_and_locks_again_when_something_else_happens()
     order.save()
 
     assert selectors.has_unresolved_order(bench.run)
+    assert any("overfilled" in line for line in findings())
     say(bench, order)
+    assert findings() == []
     assert Release.objects.count() == 2
 
 
