@@ -31,7 +31,7 @@ class Agreement:
     differences: list[str] = field(default_factory=list)
     reconciled_ns: int | None = None  # market time of the last clean comparison
     _at: float = float("-inf")
-    _since: float = float("-inf")  # when this difference was first seen
+    _since: float = float("-inf")  # when they began to differ, whatever differs now
     _shown: bool = True  # the pages may show one; a new hub does not know
     _looked_at: float = float("-inf")  # for what explains the difference
     _busy_at: float = float("-inf")
@@ -51,8 +51,10 @@ class Agreement:
             self._agree()
             return True
         again = findings.differences == self.differences
+        if not self.differences:
+            self._since = self._at
         if not again:
-            self._since, self._looked_at = self._at, float("-inf")
+            self._looked_at = float("-inf")
             desk.note("reconcile", "; ".join(findings.differences), level="alarm")
         self.differences = findings.differences
         if again or self.at_once():

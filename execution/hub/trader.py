@@ -23,6 +23,7 @@ from signals.messages import Withdrawn
 TAKEN_BACK = {"halt": "", "revised": "born_from_canceled_print"}
 MOVED = ("replaced", "rejected", "order_replace_rejected")  # a leg may be at another price
 TASK_LOST_S = 25.0
+ANSWER_LATE_NS = 6 * SECOND  # the longest a request may take; then what became of it is asked
 STREAM_LATE_NS = 2 * SECOND
 #: Passes over the trades in one settling; each pass takes at least one step somewhere.
 PASSES_MAX = 20
@@ -238,8 +239,11 @@ class Trader:
         return bool(lost)
 
     def is_in_flight(self, order: Order) -> bool:
+        """Is a task at it that may still answer? An answer that is late may be filled meanwhile."""
         since = self.in_flight.get(order.pk)
-        return since is not None and self.mono() - since < TASK_LOST_S
+        if since is None or self.mono() - since >= TASK_LOST_S:
+            return False
+        return order.sent_ns is None or self.desk.late_ns(order.sent_ns) < ANSWER_LATE_NS
 
     def _entry_ttl(self, entry: Order) -> None:
         """Cancel what is unfilled at the end of the entry's time; ask when the answer is late."""
@@ -404,6 +408,8 @@ class Trader:
     def _entry_wake(self, trade: Trade, entry: Order) -> int | None:
         if entry.status == Status.INTENT:
             return trade.send_before_ns + self.desk.slack_ns() + 1
+        if entry.status == Status.SENDING and self.is_in_flight(entry):
+            return (entry.sent_ns or self.desk.now_ns()) + ANSWER_LATE_NS + self.desk.slack_ns()
         if entry.status not in moves.LIVE or entry.broker_id is None:
             return None  # ended, or its fate is being looked up on the process clock
         if entry.cancel_requested_ns is not None:

@@ -3,9 +3,12 @@
 A leg that is replaced goes on under a new id; news of an id that it left say nothing of it.
 """
 
+from decimal import Decimal
+
 from execution.brokers.port import BrokerOrder, TradeUpdate, is_whole
 from execution.models import BrokerRef, Order
 from execution.services import moves
+from execution.services.bookable import FILLS
 from execution.services.moves import OrderEvent as E
 
 LEGS = ("tp", "sl", "o")
@@ -47,8 +50,12 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
         order.broker_id = seen.id
     _reprice(order, seen)
     event = moves.event_of(seen.status)
-    missing = int(seen.filled_quantity) > order.filled_quantity
-    if resize(order, seen) and event == E.FILL and not missing:
+    booked = _booked_of(order, seen) if event == E.FILL else order.filled_quantity
+    missing = int(seen.filled_quantity) > booked
+    if not missing and booked < order.filled_quantity:
+        order.quantity = order.filled_quantity  # of the whole chain: its last link has ended
+        moves.move(order, E.FILL, now_ns)
+    elif resize(order, seen) and event == E.FILL and not missing:
         moves.move(order, E.FILL, now_ns)  # all that was left of it had been booked as a part
     if event == E.FILL and not missing and _taken_back_unheard(order, seen):
         moves.move(order, E.FILL, now_ns)
@@ -67,6 +74,22 @@ def absorb_state(order: Order, seen: BrokerOrder, now_ns: int) -> bool:
     elif event is not None:
         moves.move(order, event, now_ns)
     return missing
+
+
+def _booked_of(order: Order, seen: BrokerOrder) -> int:
+    """Return the shares that are booked under this id: a replacement counts its fills anew."""
+    is_link = order.purpose in LEGS and seen.id == order.broker_id
+    if not is_link or order.status not in moves.LIVE or not order.filled_quantity:
+        return order.filled_quantity
+    events = dict(order.events.values_list("key", "raw"))
+    taken_back = {key.removeprefix("bust:") for key in events if key.startswith("bust:")}
+    return sum(
+        int(Decimal(str(raw["qty"])))
+        for key, raw in events.items()
+        if key.startswith(FILLS)
+        and key.removeprefix(FILLS) not in taken_back
+        and seen.id in (raw.get("order_id"), (raw.get("order") or {}).get("id"))
+    )
 
 
 def _taken_back_unheard(order: Order, seen: BrokerOrder) -> bool:

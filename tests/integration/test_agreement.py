@@ -85,6 +85,28 @@ def test_after_a_gap_a_venue_that_differs_is_asked_each_second_not_all_the_time(
     assert asked == [True, False, False, False, True, False]
 
 
+def test_a_venue_that_differs_for_long_is_asked_less_often_whatever_differs(monkeypatch) -> None:
+    now, asked = [1000.0], list[float]()
+    made = Agreement(
+        trader=SimpleNamespace(desk=SimpleNamespace(note=lambda *_, **__: None)),  # type: ignore[arg-type]
+        mono=lambda: now[0], at_once=lambda: True,
+    )  # fmt: skip
+
+    def differs(trader: object) -> reconcile.Findings:
+        asked.append(now[0])
+        return reconcile.Findings(differences=[f"cash: {len(asked)}"])
+
+    monkeypatch.setattr(reconcile, "reconcile", differs)
+    monkeypatch.setattr(made, "_take_over", lambda: False)
+
+    for _ in range(60):
+        made.after_a_gap()
+        now[0] += 1
+
+    assert asked[:6] == [1000.0, 1001.0, 1002.0, 1003.0, 1004.0, 1008.0]
+    assert len(asked) <= 15
+
+
 def test_an_execution_from_before_the_last_agreement_is_looked_into_at_once() -> None:
     made, now = clocked()
     made.compare()

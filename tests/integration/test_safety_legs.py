@@ -10,6 +10,7 @@ import pytest
 from execution import reconcile, selectors
 from execution.hub import protect
 from execution.models import Activity, Order, Trade
+from execution.services import venue_state
 from execution.services.moves import TradeState as T
 from execution.venue.orders import Changes, VenueOrder
 from tests.fakes.desk import Bench
@@ -284,3 +285,86 @@ def test_a_move_that_is_answered_with_another_price_is_not_believed() -> None:
 
     assert leg_at_venue(bench, "stop").stop == Decimal("19.90")
     assert bench.trade().state == T.OPEN_PROTECTED
+
+
+# --- a leg that is filled in part, then moved -----------------------------------------------------
+
+
+def part_filled_and_moved(bench: Bench, shares: int) -> None:
+    """The target sells some, then is moved: what is left of it goes on under a new id."""
+    bench.open()
+    fill_target(bench, shares)
+    bench.news()
+    trade = bench.trade()
+    assert protect.move_leg(bench.desk, trade, ("tp",), limit=Decimal("20.90"))
+    Trade.objects.filter(pk=trade.pk).update(take_profit=Decimal("20.90"))
+    bench.step(150)
+    assert leg_at_venue(bench, "target").filled == 0
+
+
+def fill_target(bench: Bench, shares: int) -> None:
+    leg = leg_at_venue(bench, "target")
+    assert leg.limit is not None
+    bench.venue.engine._fill(leg, shares, leg.limit, bench.venue.now_ns)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_leg_that_was_moved_half_filled_ends_with_its_last_share(heard: bool) -> None:
+    bench = Bench.make()
+    part_filled_and_moved(bench, 100)
+
+    fill_target(bench, 150)
+    fill_target(bench, 48)
+    if not heard:
+        bench.venue.updates()
+    reconcile.reconcile(bench.trader)
+    for _ in range(4):
+        bench.step(500)
+
+    target = Order.objects.get(purpose="tp")
+    assert (target.status, target.quantity, target.filled_quantity) == ("filled", 298, 298)
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+    assert_books_hold(bench)
+
+
+def test_a_stop_that_the_venue_cut_ends_although_it_was_moved_half_filled() -> None:
+    bench = Bench.make()
+    bench.open()
+    stop = leg_at_venue(bench, "stop")
+    bench.venue.engine._fill(stop, 49, Decimal("19.70"), bench.venue.now_ns)
+    bench.news()
+    trade = bench.trade()
+    assert protect.move_leg(bench.desk, trade, ("sl",), stop=Decimal("19.60"))
+    Trade.objects.filter(pk=trade.pk).update(stop_loss=Decimal("19.60"))
+    bench.step(150)
+    fill_target(bench, 208)
+
+    stop = leg_at_venue(bench, "stop")
+    assert stop.leaves == 41
+    bench.venue.engine._fill(stop, 41, Decimal("19.60"), bench.venue.now_ns)
+    for _ in range(4):
+        bench.step(500)
+
+    row = Order.objects.get(purpose="sl")
+    assert (row.status, row.filled_quantity) == ("filled", 90)
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+    assert_books_hold(bench)
+
+
+def test_what_a_moved_leg_has_filled_is_counted_under_its_own_id() -> None:
+    bench = Bench.make()
+    part_filled_and_moved(bench, 100)
+    fill_target(bench, 98)
+    bench.news()
+    leg = leg_at_venue(bench, "target")
+    fill_target(bench, 100)  # 198 under this id, 198 booked in all: a hundred are still missing
+    bench.venue.updates()
+
+    row, seen = Order.objects.get(purpose="tp"), bench.broker.order(leg.id)
+    assert seen is not None
+    assert (row.filled_quantity, seen.filled_quantity, seen.status) == (198, 198, "filled")
+    applied = venue_state.take_over(row, seen, now_ns=bench.venue.now_ns)
+
+    row.refresh_from_db()
+    assert applied.fills_missing
+    assert row.status == "partial"

@@ -59,6 +59,48 @@ def test_both_exits_that_fill_are_bought_back_to_flat_and_entries_pause(delay_ms
     assert_books_hold(bench)
 
 
+class Frozen(BaseException):
+    """The process that sends stands still: its order is at the venue, its answer is not here."""
+
+
+def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back(monkeypatch) -> None:
+    bench = Bench.make(Rule(do="both_legs", nth=1))
+    (order_id,) = bench.decide()
+    submit = bench.broker.submit_bracket
+
+    def freeze(**fields: object) -> None:
+        submit(**fields)
+        raise Frozen
+
+    monkeypatch.setattr(bench.broker, "submit_bracket", freeze)
+    with pytest.raises(Frozen):
+        bench.send(order_id)
+    bench.trader.in_flight[order_id] = bench.mono_s
+    bench.step(0)
+    assert bench.entry().status == Status.SENDING
+    bench.venue.advance(500)
+    reach_the_target(bench)
+    bench.venue.advance(200)
+    assert bench.held_at_venue() == -298
+    bench.venue.updates()  # none of it is heard
+
+    wake_ns = bench.trader.wake_ns()
+    assert wake_ns is not None
+    for _ in range(4):
+        bench.venue.advance(1000)
+        bench.process_time(1)
+    assert bench.entry().status == Status.SENDING, "a task may still answer"
+    assert bench.venue.now_ns < wake_ns < bench.venue.now_ns + 3000 * MS
+    for _ in range(6):
+        bench.mono_s += 1
+        bench.step(1000)
+
+    assert bench.venue.posts() == 2
+    assert Order.objects.get(purpose="c").filled_quantity == 298
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+    assert_books_hold(bench)
+
+
 def test_a_cover_of_unknown_fate_is_looked_up_and_not_sent_again() -> None:
     bench = Bench.make(
         Rule(do="both_legs", nth=1), Rule(do="execute_then_time_out", on="POST /v2/orders", nth=2)
