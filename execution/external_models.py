@@ -1,5 +1,6 @@
 """What is at the broker and not as we made it, and what people said of it."""
 
+from django.apps import apps
 from django.db import models
 
 from accounts.append_only import AppendOnly
@@ -33,6 +34,19 @@ class Difference(models.Model):
         return f"{self.run_id} {self.outcome or 'open'}"
 
 
+class ExternalOrderQuerySet(models.QuerySet["ExternalOrder"]):
+    def locking(self, run_id: str) -> "ExternalOrderQuerySet":
+        """Return those that keep entries locked.
+
+        A leg that was heard of before anybody knew whose it is has turned out to be ours; not so a
+        stranger's order that was adopted because we held its stock.
+        """
+        refs = apps.get_model("execution", "BrokerRef").objects.filter(run_id=run_id)
+        ours = refs.exclude(order__purpose="ext").values("broker_id")
+        rows = self.filter(run_id=run_id, locks=True, difference=None)
+        return rows.exclude(broker_id__in=ours)
+
+
 class ExternalOrder(models.Model):
     """An order at the broker that belongs to no trade of this run.
 
@@ -64,6 +78,8 @@ class ExternalOrder(models.Model):
     created_ns = models.BigIntegerField()  # when it was first seen, or intended
     sent_ns = models.BigIntegerField(null=True)
     absent = models.IntegerField(default=0)  # look-ups that found nothing, some time after the send
+
+    objects = ExternalOrderQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -130,7 +130,7 @@ def has_unresolved_order(run: Run) -> bool:
     return (
         orders.filter(status__in=UNRESOLVED).exists()
         or orders.filter(quarantined=True).exists()
-        or ExternalOrder.objects.filter(run=run, locks=True, difference=None).exists()
+        or ExternalOrder.objects.locking(run.pk).exists()
     )
 
 

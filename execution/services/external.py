@@ -69,8 +69,7 @@ def is_settled(run_id: str, broker_id: str) -> bool:
 
 def locking(run: Run) -> list[ExternalOrder]:
     """Return the orders that keep entries locked, oldest first."""
-    rows = ExternalOrder.objects.filter(run=run, locks=True, difference=None)
-    return list(rows.order_by("pk"))
+    return list(ExternalOrder.objects.locking(run.pk).order_by("pk"))
 
 
 def lines(rows: Iterable[ExternalOrder]) -> list[str]:

@@ -13,7 +13,7 @@ from execution.errors import LeaseLost
 from execution.hub import exits, overnight, waiting
 from execution.hub.day_end import DayEnd
 from execution.models import Activity, KillSwitch, Lease, Order, OrderAttempt
-from execution.services import journal, lease
+from execution.services import external, journal, lease
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from execution.venue.faults import Rule
@@ -63,8 +63,7 @@ class Frozen(BaseException):
     """The process that sends stands still: its order is at the venue, its answer is not here."""
 
 
-def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back(monkeypatch) -> None:
-    bench = Bench.make(Rule(do="both_legs", nth=1))
+def frozen_in_sending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (order_id,) = bench.decide()
     submit = bench.broker.submit_bracket
 
@@ -76,6 +75,32 @@ def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back(monkeypa
     with pytest.raises(Frozen):
         bench.send(order_id)
     bench.trader.in_flight[order_id] = bench.mono_s
+
+
+def test_a_leg_that_was_taken_for_a_strangers_order_locks_nothing_once_it_is_known(
+    monkeypatch,
+) -> None:
+    bench = Bench.make()
+    frozen_in_sending(bench, monkeypatch)
+    seen = bench.broker.order_by_client_id(bench.entry().client_order_id)
+    assert seen is not None
+    for leg in seen.legs:
+        external.note_order(bench.run, leg, now_ns=bench.venue.now_ns, locks=True)
+    assert len(external.locking(bench.run)) == 2
+
+    bench.mono_s += 7
+    bench.step(7000)
+    for _ in range(3):
+        bench.step(500)
+
+    assert bench.trade().state == T.OPEN_PROTECTED
+    assert external.locking(bench.run) == []
+    assert not selectors.has_unresolved_order(bench.run)
+
+
+def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back(monkeypatch) -> None:
+    bench = Bench.make(Rule(do="both_legs", nth=1))
+    frozen_in_sending(bench, monkeypatch)
     bench.step(0)
     assert bench.entry().status == Status.SENDING
     bench.venue.advance(500)
