@@ -48,12 +48,11 @@ def reconcile(trader: Trader) -> Findings:
     _ask_about_the_rest(trader, known, findings)
     if findings.adopted:
         trader.desk.fills_missing = True
-    if trader.desk.fills_missing:
-        trader.fetch_fills()
+    told = trader.desk.fills_missing and trader.fetch_fills()
     _splits_first(trader)
     trader.settle()
     _compare(trader, findings)
-    if findings.differences and trader.fetch_fills():  # an execution that nobody told us of?
+    if findings.differences and not told and _brings_fills(trader):
         trader.settle()
         _compare(trader, findings)
     if findings.unexplained and trader.take_in_activities():
@@ -62,6 +61,12 @@ def reconcile(trader: Trader) -> Findings:
     _look_for_the_lost(trader)
     _locked_by_strangers(trader, findings)
     return findings
+
+
+def _brings_fills(trader: Trader) -> bool:
+    """Is there an execution that nobody told us of? Without one a second look sees the same."""
+    before = trader.fills_booked
+    return trader.fetch_fills() and trader.fills_booked > before
 
 
 def _locked_by_strangers(trader: Trader, findings: Findings) -> None:

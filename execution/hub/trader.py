@@ -42,6 +42,7 @@ class Trader:
     _ask_again_ns: dict[int, int] = field(default_factory=dict)  # by trade
     foreign: set[str] = field(default_factory=set)  # symbols with orders that are not ours
     busy: bool = True
+    fills_booked: int = 0  # that REST told, since the hub began
     seen: list[Seen] = field(default_factory=list)  # the busy trades as of the newest look
 
     # --- news -------------------------------------------------------------------------------------
@@ -343,6 +344,7 @@ class Trader:
         self.desk.fills_missing = False
         for fill, applied in done:
             if applied.new and applied.order is not None:
+                self.fills_booked += 1
                 late = self.desk.now_ns() - fill.ts_ns - self.desk.slack_ns()
                 self.desk.stream_missed += late > STREAM_LATE_NS
                 self.desk.note_trade(
