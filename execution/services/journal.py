@@ -70,7 +70,8 @@ def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
     """Send an intended order once; for one that was sent already this is a no-op.
 
     Two commits around the socket: the attempt before, its outcome after. The fence is asked once
-    more between the two: a hub that was paused there and replaced does not send.
+    more between the two: a hub that was paused there and replaced does not send, nor one that was
+    paused for so long that the order was given up.
 
     Raises:
         LeaseLost: another hub may write now; nothing was sent.
@@ -91,6 +92,7 @@ def submit(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> Order:
 
     def send() -> BrokerOrder:
         _guard_send(order.purpose, epoch)
+        _guard_fate(order)
         reach("journal.before_send")
         answer = _post(order, broker)
         reach("journal.after_answer")
@@ -177,6 +179,16 @@ def _may_write(purpose: str, epoch: int) -> None:
         lease.renew(epoch)
 
 
+def _guard_fate(order: Order) -> None:
+    """Its slot may be another entry's by now.
+
+    Raises:
+        Refused: it was looked up while it stood still, and given up; nothing was sent.
+    """
+    if not Order.objects.filter(pk=order.pk, status=Status.SENDING).exists():
+        raise Refused("given up before it was sent")
+
+
 def _guard_send(purpose: str, epoch: int, *, takes_risk: bool = True) -> None:
     """The last look before a socket write; see `lease.may_send`.
 
@@ -234,7 +246,8 @@ def settle(
         with transaction.atomic():
             _close_attempt(attempt, "refused", str(exc))
             locked = venue_state.locked(order)
-            moves.move(locked, E.REFUSE, now_ns, reason=str(exc))
+            if locked.status in (Status.SENDING, Status.UNKNOWN):
+                moves.move(locked, E.REFUSE, now_ns, reason=str(exc))
             locked.quarantined |= isinstance(exc, NameTaken)
             locked.save()
     except OutcomeUnknown as exc:

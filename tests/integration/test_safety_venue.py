@@ -634,3 +634,26 @@ def test_an_exit_that_begins_before_the_entrys_answer_finds_out_who_holds_the_sh
     assert (bench.held_at_venue(), bench.trade().state) == (0, T.CLOSED)
     assert bench.trade().exit_reason == "kill"
     assert_books_hold(bench)
+
+
+def test_an_entry_that_was_given_up_while_its_sender_stood_still_is_never_sent() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+
+    def stand_still(name: str) -> None:
+        if name == "journal.after_attempt":
+            journal.abandon(Order.objects.get(pk=order_id), now_ns=bench.venue.now_ns)
+            bench.trader.settle()
+
+    failpoints.arm(stand_still)
+    try:
+        order = bench.send(order_id)
+    finally:
+        failpoints.arm(None)
+
+    assert bench.venue.posts() == 0
+    assert (order.status, order.quarantined) == (Status.ABANDONED, False)
+    (attempt,) = OrderAttempt.objects.all()
+    assert (attempt.outcome, attempt.message) == ("refused", "given up before it was sent")
+    assert bench.trade().state == T.ENTRY_EXPIRED
+    assert not selectors.has_unresolved_order(bench.run)
