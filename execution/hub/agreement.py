@@ -26,6 +26,7 @@ class Agreement:
     mono: Callable[[], float]
     at_once: Callable[[], bool]
     busy_s: Callable[[], float] = lambda: 15.0  # between comparisons while anything is open
+    reserved: Callable[[], int] = lambda: 0  # requests of the minute that are kept for exits
     shelter: Callable[[], object] = lambda: None  # protects what is held and is not ours
     doubt: str = ""  # why entries are locked, "" when they are not
     differences: list[str] = field(default_factory=list)
@@ -96,8 +97,13 @@ class Agreement:
         now = self.mono()
         lasts_s = now - self._since if self.doubt else 0.0
         pauses = (pause_s for until_s, pause_s in AFTER_A_GAP_S if lasts_s < until_s)
-        pause_s = next(pauses, self.busy_s())
+        pause_s = self.busy_s() if self._must_spare() else next(pauses, self.busy_s())
         return now - self._at >= pause_s and self.compare()
+
+    def _must_spare(self) -> bool:
+        """Would comparing at once use up requests that exits may need?"""
+        left = self.trader.desk.broker.calls_left
+        return left is not None and left <= self.reserved()
 
     def _shelter(self) -> None:
         try:
@@ -114,7 +120,7 @@ class Agreement:
         watchful = now - self._busy_at < WATCHFUL_S
         due = now - self._at >= (self.busy_s() if watchful else IDLE_S)
         unsure = bool(self.differences) and not self.doubt  # a second look says whether it stands
-        again = self._failures or unsure or self._is_acknowledged()
+        again = (self._failures or unsure or self._is_acknowledged()) and not self._must_spare()
         pause_s = ASKED_S * 2 ** min(max(self._failures - 1, 0), 3)
         if due or (again and now - self._at >= pause_s):
             self.compare()

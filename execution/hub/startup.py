@@ -310,6 +310,7 @@ class Startup:
         hub.trader = Trader(desk=hub.desk, mono=hub.mono)
         hub.agreement = Agreement(trader=hub.trader, mono=hub.mono, at_once=lambda: hub.in_lockstep)
         hub.agreement.busy_s = lambda: float(hub.rounds.parameters["reconcile_interval_s"])
+        hub.agreement.reserved = lambda: int(hub.rounds.parameters["api_calls_reserved_for_exits"])
         hub.agreement.shelter = lambda: orphans.shelter(hub.desk, hub.rounds.parameters)
         hub.software = SoftwareExits(trader=hub.trader)
         hub.exit_desk = ExitDesk(

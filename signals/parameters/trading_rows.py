@@ -231,7 +231,7 @@ OPERATIONS = (
     ),
     _operations.int(
         "api_calls_reserved_for_exits", 60, 10, 150, "calls/min",
-        "Requests that entries may not use up.",
+        "Requests that entries, and comparing with the broker again, may not use up.",
     ),
     _operations.int(
         "decision_retention_days", 400, 30, 3650, "days", "How long decision records are kept."

@@ -29,7 +29,11 @@ class Clocked(Agreement):
 def clocked(**trader: Any) -> tuple[Clocked, list[float]]:
     now = [1000.0]
     made = Clocked(
-        trader=SimpleNamespace(resolver=SimpleNamespace(open=False), busy=False, **trader),  # type: ignore[arg-type]
+        trader=SimpleNamespace(  # type: ignore[arg-type]
+            resolver=SimpleNamespace(open=False),
+            busy=False,
+            **{"desk": SimpleNamespace(broker=SimpleNamespace(calls_left=None)), **trader},
+        ),
         mono=lambda: now[0], at_once=lambda: False,
     )  # fmt: skip
     made.at = []
@@ -88,7 +92,11 @@ def test_after_a_gap_a_venue_that_differs_is_asked_each_second_not_all_the_time(
 def test_a_venue_that_differs_for_long_is_asked_less_often_whatever_differs(monkeypatch) -> None:
     now, asked = [1000.0], list[float]()
     made = Agreement(
-        trader=SimpleNamespace(desk=SimpleNamespace(note=lambda *_, **__: None)),  # type: ignore[arg-type]
+        trader=SimpleNamespace(  # type: ignore[arg-type]
+            desk=SimpleNamespace(
+                note=lambda *_, **__: None, broker=SimpleNamespace(calls_left=None)
+            )
+        ),
         mono=lambda: now[0], at_once=lambda: True,
     )  # fmt: skip
 
@@ -105,6 +113,19 @@ def test_a_venue_that_differs_for_long_is_asked_less_often_whatever_differs(monk
 
     assert asked[:6] == [1000.0, 1001.0, 1002.0, 1003.0, 1004.0, 1008.0]
     assert len(asked) <= 15
+
+
+@pytest.mark.parametrize(("left", "looked"), [(None, 2), (61, 2), (60, 0), (0, 0)])
+def test_comparing_again_leaves_the_requests_to_exits_that_are_theirs(left, looked: int) -> None:
+    made, now = clocked(desk=SimpleNamespace(broker=SimpleNamespace(calls_left=left)))
+    made.reserved = lambda: 60
+    made.compare()
+    made._failures = 1
+
+    assert looks(made, now, 4) == looked, "soon again"
+    now[0] += 1.0
+    assert made.after_a_gap() == bool(looked), "after a gap"
+    assert looks(made, now, int(IDLE_S)) >= 1, "once a minute it is asked all the same"
 
 
 def test_an_execution_from_before_the_last_agreement_is_looked_into_at_once() -> None:
