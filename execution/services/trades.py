@@ -182,12 +182,12 @@ def event_of_entry(trade: Trade, entry: Order) -> V | None:
     """Return what an entry's state says that its trade does not say yet."""
     state, status = T(trade.state), Status(entry.status)
     late = state in domain.TRADE_ENDED and trade.held > 0
+    fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL)
     if never_was(trade, entry):
         # It closes when its orders are gone; unless what was bought back turns out too much.
-        return V.FILL if late else None
+        return V.FILL if late or (fresh and trade.held > 0) else None
     if status in moves.TERMINAL:
         if entry.filled_quantity:
-            fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL)
             return V.FILL if fresh or late else None
         if state in domain.TRADE_ENDED:
             return None

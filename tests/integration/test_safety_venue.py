@@ -657,3 +657,29 @@ def test_an_entry_that_was_given_up_while_its_sender_stood_still_is_never_sent()
     assert (attempt.outcome, attempt.message) == ("refused", "given up before it was sent")
     assert bench.trade().state == T.ENTRY_EXPIRED
     assert not selectors.has_unresolved_order(bench.run)
+
+
+def test_shares_bought_back_for_a_sale_that_is_broken_are_protected_although_none_were_bought() -> (
+    None
+):
+    """Entry and target are filled unheard and both broken: what is left was bought back."""
+    bench = Bench.make(Rule(do="bust", nth=1, delay_ms=50), Rule(do="bust", nth=1, delay_ms=300))
+    bench.fire()
+    bench.venue.advance(200)
+    bench.venue.advance(100)
+    reach_the_target(bench)
+    bench.venue.advance(50)
+    assert bench.held_at_venue() == -298
+    bench.venue.updates()  # the hub has heard of none of it
+    reconcile.reconcile(bench.trader)
+    bench.venue.advance(500)  # the cover is filled, the sale is broken
+    assert bench.held_at_venue() == 298
+    assert bench.trade().state == T.SUBMITTED
+
+    for _ in range(8):
+        bench.step(500)
+
+    assert (bench.entry().status, bench.trade().held) == (Status.BUSTED, 298)
+    assert (bench.trade().state, bench.held_at_venue()) == (T.OPEN_PROTECTED, 298)
+    assert not bench.venue.engine.naked_since
+    assert_books_hold(bench)
