@@ -181,19 +181,21 @@ def never_was(trade: Trade, entry: Order) -> bool:
 def event_of_entry(trade: Trade, entry: Order) -> V | None:
     """Return what an entry's state says that its trade does not say yet."""
     state, status = T(trade.state), Status(entry.status)
-    late = state in domain.TRADE_ENDED and trade.held > 0
     fresh = state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN, T.PARTIAL)
+    over = status in moves.TERMINAL
+    if over and trade.held > 0 and (fresh or state in domain.TRADE_ENDED):
+        return V.FILL  # however they came, perhaps bought back too much: somebody looks after them
     if never_was(trade, entry):
-        # It closes when its orders are gone; unless what was bought back turns out too much.
-        return V.FILL if late or (fresh and trade.held > 0) else None
-    if status in moves.TERMINAL:
+        return None  # it closes when its orders are gone
+    if over:
         if entry.filled_quantity:
-            return V.FILL if fresh or late else None
+            return V.FILL if fresh else None
         if state in domain.TRADE_ENDED:
             return None
         ours = (Status.CANCELED, Status.EXPIRED, Status.EXPIRED_LOCAL, Status.ABANDONED)
         return V.EXPIRE if status in ours else V.REJECT
     if entry.filled_quantity:
+        late = state in domain.TRADE_ENDED and trade.held > 0
         return V.PARTIAL_FILL if state in (T.RESERVED, T.SUBMITTED, T.UNKNOWN) or late else None
     if status == Status.UNKNOWN:
         return V.LOSE if state != T.UNKNOWN else None
