@@ -201,8 +201,8 @@ def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
         legs_to_come = False  # they have been
     if legs_to_come and _within(desk, trade):
         return None  # the legs of a full entry come alive by themselves; look again soon
-    if trade.held * (trade.entry_value / trade.filled_quantity) < DUST_USD and not parent:
-        return "dust"
+    if _is_dust(trade) and not parent and desk.now_ns() >= (trade.exit_due_ns or 0):
+        return "dust"  # when selling it has just failed, it needs a stop until the next attempt
     if trade.orders.filter(purpose="o", status=Status.UNKNOWN).exists():
         return _too_late(desk, trade)
     if trade.protect_tries >= OCO_TRIES_MAX or _too_late(desk, trade):
@@ -210,6 +210,10 @@ def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
     if _legs_in_the_way(desk, trade):
         return None
     return _attach_oco(desk, trade, entry)
+
+
+def _is_dust(trade: Trade) -> bool:
+    return trade.held * (trade.entry_value / trade.filled_quantity) < DUST_USD
 
 
 def _legs_in_the_way(desk: Desk, trade: Trade) -> bool:

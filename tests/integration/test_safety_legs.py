@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from execution import reconcile, selectors
-from execution.hub import protect
+from execution.hub import exits, protect
 from execution.models import Activity, Order, Trade
 from execution.services import venue_state
 from execution.services.moves import TradeState as T
@@ -368,3 +368,24 @@ def test_what_a_moved_leg_has_filled_is_counted_under_its_own_id() -> None:
     row.refresh_from_db()
     assert applied.fills_missing
     assert row.status == "partial"
+
+
+def test_a_rest_that_could_not_be_sold_has_a_stop_until_the_next_attempt_however_small() -> None:
+    bench = partial_entry()
+    for _ in range(12):
+        bench.step(500)
+    assert bench.trade().state == T.OPEN_PROTECTED
+    assert Order.objects.filter(purpose="o").exists()
+    fill_target(bench, bench.trade().held - 3)
+    bench.news()
+    exits.begin(bench.desk, bench.trade(), "manual", hard=True)
+    bench.venue.fail_next("POST", "/v2/orders", "refused_connection")
+    for _ in range(6):
+        bench.step(500)
+
+    assert (bench.trade().state, bench.trade().held) == (T.OPEN_PROTECTED, 3)
+    assert (leg_at_venue(bench, "stop").leaves, bench.venue.engine.naked_since) == (3, {})
+    for _ in range(70):
+        bench.step(500)
+    assert (bench.trade().state, bench.held_at_venue()) == (T.CLOSED, 0)
+    assert_books_hold(bench)
