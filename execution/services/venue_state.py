@@ -387,7 +387,8 @@ def _overfilled(order: Order, trade: Trade, ts_ns: int) -> None:
         return
     what = f"overfilled: {order.filled_quantity} of {order.quantity}"
     order.reason, order.quarantined = what, True
-    text = f"{order.symbol}: {order.client_order_id} is {what} shares; no entries until you looked"
+    then = "no entries until you looked and released it (System)"
+    text = f"{order.symbol}: {order.client_order_id} is {what} shares; {then}"
     which = {"symbol": order.symbol, "trade": trade.pk, "order": order.client_order_id}
     activity.note(order.run_id, "order", text, level="alarm", market_ns=ts_ns, **which)
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 
 from accounts import services as books
 from execution.brokers.alpaca import AlpacaBroker
@@ -34,6 +35,10 @@ from tests.unit.domain_builders import (
 )
 
 START_NS = END_NS + GRACE_NS
+
+
+class Died(BaseException):
+    """A process is gone, behind the socket."""
 
 
 @dataclass
@@ -144,6 +149,21 @@ class Bench:
 
     def send(self, order_id: int, **changes: Any) -> Order:
         return submit_entry(order_id=order_id, broker=self.broker, facts=self.facts(**changes))
+
+    def send_and_die(self, order_id: int) -> None:
+        """The venue gets the entry; the process that sent it hears of no answer, and is gone."""
+        submit = self.broker.submit_bracket
+
+        def die(**fields: Any) -> Any:
+            submit(**fields)
+            raise Died
+
+        self.broker.submit_bracket = die  # type: ignore[method-assign]
+        try:
+            with pytest.raises(Died):
+                self.send(order_id)
+        finally:
+            self.broker.submit_bracket = submit  # type: ignore[method-assign]
 
     def fire(self) -> Trade:
         """Decide the worked round and send its entry."""

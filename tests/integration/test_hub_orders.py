@@ -312,18 +312,10 @@ def test_a_crash_between_attempt_and_socket_leaves_an_order_to_look_up(monkeypat
     assert bench.venue.posts() == 0
 
 
-def test_a_crash_after_the_socket_is_adopted_by_the_next_hub(monkeypatch) -> None:
+def test_a_crash_after_the_socket_is_adopted_by_the_next_hub() -> None:
     bench = Bench.make()
     (order_id,) = bench.decide()
-    send = bench.broker.submit_bracket
-
-    def send_then_crash(**order: object) -> None:
-        send(**order)
-        raise Crash
-
-    monkeypatch.setattr(bench.broker, "submit_bracket", send_then_crash)
-    with pytest.raises(Crash):
-        bench.send(order_id)
+    bench.send_and_die(order_id)
     bench.venue.advance(150)
     bench.venue.updates()  # lost with the crash
     bench.restart()

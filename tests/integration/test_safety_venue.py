@@ -59,29 +59,16 @@ def test_both_exits_that_fill_are_bought_back_to_flat_and_entries_pause(delay_ms
     assert_books_hold(bench)
 
 
-class Frozen(BaseException):
-    """The process that sends stands still: its order is at the venue, its answer is not here."""
-
-
-def frozen_in_sending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def frozen_in_sending(bench: Bench) -> None:
+    """The task that sends stands still: its order is at the venue, its answer is not here."""
     (order_id,) = bench.decide()
-    submit = bench.broker.submit_bracket
-
-    def freeze(**fields: object) -> None:
-        submit(**fields)
-        raise Frozen
-
-    monkeypatch.setattr(bench.broker, "submit_bracket", freeze)
-    with pytest.raises(Frozen):
-        bench.send(order_id)
+    bench.send_and_die(order_id)
     bench.trader.in_flight[order_id] = bench.mono_s
 
 
-def test_a_leg_that_was_taken_for_a_strangers_order_locks_nothing_once_it_is_known(
-    monkeypatch,
-) -> None:
+def test_a_leg_that_was_taken_for_a_strangers_order_locks_nothing_once_it_is_known() -> None:
     bench = Bench.make()
-    frozen_in_sending(bench, monkeypatch)
+    frozen_in_sending(bench)
     seen = bench.broker.order_by_client_id(bench.entry().client_order_id)
     assert seen is not None
     for leg in seen.legs:
@@ -98,9 +85,9 @@ def test_a_leg_that_was_taken_for_a_strangers_order_locks_nothing_once_it_is_kno
     assert not selectors.has_unresolved_order(bench.run)
 
 
-def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back(monkeypatch) -> None:
+def test_an_answer_that_is_late_is_asked_for_and_a_short_is_bought_back() -> None:
     bench = Bench.make(Rule(do="both_legs", nth=1))
-    frozen_in_sending(bench, monkeypatch)
+    frozen_in_sending(bench)
     bench.step(0)
     assert bench.entry().status == Status.SENDING
     bench.venue.advance(500)
