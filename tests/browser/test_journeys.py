@@ -22,6 +22,9 @@ PATHS = (
 #: The small words of the day's figures that do not fit where they stand.
 CUT = """[...document.querySelectorAll(".kpi dd.more")]
   .filter((node) => node.scrollWidth > node.clientWidth).map((node) => node.textContent)"""
+#: How wide the page is with these words behind the mode.
+WIDE = """(words) => { document.querySelector(".mode span").textContent = words;
+  return document.documentElement.scrollWidth; }"""
 #: Where pictures go when somebody wants to look at them.
 SHOTS = os.environ.get("TRADEPLANE_SHOTS", "")
 
@@ -293,6 +296,9 @@ def test_every_page_is_sound_in(
         found[path] = violations(axe, page)
         shoot(page, f"{variant}-{path.strip('/').replace('/', '-') or 'live'}")
 
+    if not phone:  # a small laptop, and the longest words that a mode has
+        page.set_viewport_size({"width": 1280, "height": 720})
+        assert page.evaluate(WIDE, "practice money, made-up market") <= 1280
     assert {path: said for path, said in found.items() if said} == {}
     context.close()
 
