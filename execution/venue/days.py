@@ -61,6 +61,16 @@ def last_session(ts_ns: int) -> Session:
     return sessions(today - timedelta(days=10), today - timedelta(days=1))[-1]
 
 
+def past_session(day: date, ts_ns: int) -> Session:
+    """Return the session of a day that is over in New York. Raises: ValueError: there is none."""
+    if day > last_session(ts_ns).day:
+        raise ValueError(f"{day} is not over yet")
+    found = sessions(day, day)
+    if not found:
+        raise ValueError(f"the exchange was closed on {day}, or it is before {FIRST_DAY}")
+    return found[0]
+
+
 def clock_json(ts_ns: int, today: Session) -> dict[str, Any]:
     """Return GET /v2/clock; `today` is the session played, which the exchange may not know."""
     is_open = today.open_ns <= ts_ns < today.close_ns

@@ -20,7 +20,8 @@ from tests.acceptance.stack import start
 from tests.acceptance.test_synthetic import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
-MARKET = ("--synthetic", "7", "--symbols", "800", "--port", "18200")
+#: Of one day: a half day moves more, and is another market.
+MARKET = ("--synthetic", "7", "--symbols", "800", "--day", "2026-11-23", "--port", "18200")
 MOVES_WITHIN_S, CANDIDATE_WITHIN_S = 120.0, 60.0
 BUCKET_NS = 5_000_000_000
 LIVE_AFTER_NS = 25 * 60 * 1_000_000_000  # 09:55 New York, from the open

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,10 @@ def refused(*arguments: str) -> tuple[int, str]:
         (["--speed", "5"], "--speed needs --tape or --synthetic"),
         (["--symbols", "500"], "--symbols needs --synthetic"),
         (["--synthetic", "7", "--symbols", "3"], "'3'"),
+        (["--day", "2026-11-23"], "--day needs --synthetic"),
+        (["--synthetic", "7", "--day", "23.11.2026"], "'23.11.2026'"),
+        (["--synthetic", "7", "--day", "2026-11-26"], "closed on 2026-11-26"),
+        (["--synthetic", "7", "--day", "2029-11-23"], "2029-11-23 is not over yet"),
         (["--synthetic", "7", "--tape", "x"], "one market at a time"),
     ],
 )
@@ -165,10 +170,10 @@ def test_a_child_gets_no_secret_but_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_synthetic_plan_is_passed_on_to_the_venue() -> None:
-    plan = SyntheticPlan(seed=9, symbols=400, speed="2")
+    plan = SyntheticPlan(seed=9, symbols=400, day=date(2026, 11, 27), speed="2")
 
     assert plan.arguments() == [
-        "--synthetic", "9", "--symbols", "400", "--speed", "2", "--lockstep",
+        "--synthetic", "9", "--symbols", "400", "--day", "2026-11-27", "--speed", "2", "--lockstep",
     ]  # fmt: skip
     assert SyntheticPlan().arguments() == ["--synthetic", "3115", "--speed", "1", "--lockstep"]
 

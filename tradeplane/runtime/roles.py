@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from tradeplane.runtime import redis
@@ -79,6 +80,7 @@ class SyntheticPlan(MarketPlan):
 
     seed: int = 3115  # its first minutes show a trade, with the careful profile
     symbols: int | None = None  # None: as many as the real one has
+    day: date | None = None  # None: the last session
     planted: Path | None = None  # where the list of planted accelerations is written
 
     recorded = False
@@ -90,8 +92,9 @@ class SyntheticPlan(MarketPlan):
 
     def _source(self) -> list[str]:
         size = [] if self.symbols is None else ["--symbols", str(self.symbols)]
+        day = [] if self.day is None else ["--day", self.day.isoformat()]
         listed = [] if self.planted is None else ["--planted", str(self.planted)]
-        return ["--synthetic", str(self.seed), *size, *listed]
+        return ["--synthetic", str(self.seed), *size, *day, *listed]
 
 
 def manage(*words: str) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from argparse import ArgumentTypeError
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,24 @@ def _share(text: str) -> float:
     return share
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a day like 2026-11-23") from None
+
+
+def _made_up_day(day: date | None) -> date:
+    """Hours away from the host's clock, so that nobody takes one for the other."""
+    now_ns = time.time_ns()
+    if day is None:
+        return days.last_session(now_ns).day
+    try:
+        return days.past_session(day, now_ns).day
+    except ValueError as exc:
+        raise CommandError(f"--day: {exc}", returncode=2) from exc
+
+
 class Command(BaseCommand):
     help = "Serve the paper venue: market data from a tape, trading, trade updates, on loopback."
     requires_system_checks = []
@@ -81,6 +100,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--symbols", type=_between(8, 40_000), metavar="N", help="how many names are made up"
+        )
+        parser.add_argument(
+            "--day", type=_day, metavar="YYYY-MM-DD", help="when it happens; the last session"
         )
         parser.add_argument("--speed", type=_speed, default=1.0, metavar="N|max")
         parser.add_argument("--port", type=_between(0, 65535), default=8766, help="0: any free one")
@@ -139,18 +161,16 @@ class Command(BaseCommand):
             "seat_linger_s": float(given["seat_linger_s"]),
         }
         if given["synthetic"] is not None:
-            # Hours away from the host's clock, so that nobody takes one for the other.
-            day = days.last_session(time.time_ns()).day
+            day = _made_up_day(given["day"])
             start, planted = given["start"] or "", given["planted"]
             if given["symbols"] is not None:
                 common["symbols"] = given["symbols"]
             return run.synthetic_options(
                 credentials, given["synthetic"], day, start, planted, **common
             )
-        if given["symbols"] is not None:
-            raise CommandError("--symbols needs --synthetic", returncode=2)
-        if given["planted"] is not None:
-            raise CommandError("--planted needs --synthetic", returncode=2)
+        for name in ("symbols", "day", "planted"):
+            if given[name] is not None:
+                raise CommandError(f"--{name} needs --synthetic", returncode=2)
         if given["tape"] is None:
             return run.host_options(credentials, time.time_ns(), **common)
         return run.tape_options(credentials, given["tape"], given["start"] or "", **common)

@@ -2,12 +2,15 @@
 
 import argparse
 import re
+import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from execution.venue import days
 from relay.keys import KeyFileError
 from relay.tape_format import TapeError
 from signals.parameters.catalogue import ParameterError
@@ -37,6 +40,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--symbols", type=_between(8, 40_000), metavar="N", help="its size, default 11,000"
         )
+        parser.add_argument(
+            "--day", type=_day, metavar="YYYY-MM-DD", help="its day, default the last session"
+        )
         parser.add_argument("--speed", type=_speed, metavar="N|max", help="default 1")
         parser.add_argument("--from", dest="start", type=_clock, metavar="HH:MM", help="New York")
         parser.add_argument("--until-end", action="store_true", help="stop when the tape ends")
@@ -60,6 +66,7 @@ class Command(BaseCommand):
 def _checked(options: dict[str, Any]) -> Options:
     """Return the options, or leave with one clear line before anything starts."""
     _check_combination(options)
+    _check_day(options["day"])
     try:
         if options["tape"]:
             check_tape(Path(options["tape"]))
@@ -85,14 +92,23 @@ def _check_combination(options: dict[str, Any]) -> None:
     synthetic = options["synthetic"] is not None
     if options["tape"] and synthetic:
         raise CommandError("--tape and --synthetic: one market at a time", returncode=2)
-    if options["symbols"] is not None and not synthetic:
-        raise CommandError("--symbols needs --synthetic", returncode=2)
+    for name in ("symbols", "day"):
+        if options[name] is not None and not synthetic:
+            raise CommandError(f"--{name} needs --synthetic", returncode=2)
     if options["tape"] or synthetic:
         return
     for name in ("speed", "start", "until_end", "order_latency_ms"):
         if options[name]:
             flag = "from" if name == "start" else name.replace("_", "-")
             raise CommandError(f"--{flag} needs --tape or --synthetic", returncode=2)
+
+
+def _check_day(day: date | None) -> None:
+    try:
+        if day is not None:
+            days.past_session(day, time.time_ns())
+    except ValueError as exc:
+        raise CommandError(f"--day: {exc}", returncode=2) from exc
 
 
 def _market_plan(options: dict[str, Any]) -> MarketPlan | None:
@@ -106,8 +122,8 @@ def _market_plan(options: dict[str, Any]) -> MarketPlan | None:
         return TapePlan(path=Path(options["tape"]).resolve(), **how)
     planted = settings.TRADEPLANE_HOME / PLANTED
     if options["synthetic"] is not None:
-        seed, symbols = options["synthetic"], options["symbols"]
-        return SyntheticPlan(seed=seed, symbols=symbols, planted=planted, **how)
+        how |= {name: options[name] for name in ("symbols", "day")}
+        return SyntheticPlan(seed=options["synthetic"], planted=planted, **how)
     return None if settings.APCA_API_KEY_ID else SyntheticPlan(planted=planted, **how)
 
 
@@ -136,6 +152,13 @@ def _clock(text: str) -> str:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time like 10:30")
     return text
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-11-23") from None
 
 
 def _between(low: int, high: int) -> Any:
