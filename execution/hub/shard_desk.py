@@ -23,6 +23,7 @@ from signals.messages import Ack, Report, ShardReady, WatchedPosition
 logger = logging.getLogger(__name__)
 
 RESEND_S = 2.0
+FENCE_AGAIN_S = 5.0  # a Redis that fell back to an older state shuts out whoever is newer
 SHARDS_MAX = 26
 RESYNC_MAX = 500  # symbols of a message
 GRANTS_TTL_S = 5 * 24 * 3600  # given out on the Friday evening before a long weekend
@@ -36,8 +37,8 @@ class Send(Protocol):
 
 @dataclass(kw_only=True)
 class ShardDesk:
-    """Args: fence: writes the numbers that count where the shards' store sees them; mono: the
-    process clock; speed: market seconds per second.
+    """Args: fence: writes the numbers that count where the shards' store sees them, again and
+    again, as Redis may forget; mono: the process clock; speed: market seconds per second.
     """
 
     run: Run
@@ -54,6 +55,7 @@ class ShardDesk:
     holders: Holders = field(default_factory=lambda: Holders(()))
     refused: int = 0  # messages of grants that do not count
     disputed: set[int] = field(default_factory=set)  # grants that another shard claims, too
+    _fenced_at: float = 0.0
     _assigned_at: dict[int, float] = field(default_factory=dict)
     _dropped_at: dict[int, float] = field(default_factory=dict)
     _watch_sent: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -107,12 +109,16 @@ class ShardDesk:
     def assign(self, grant: Grant, *, from_k: int | None = None) -> None:
         """Send a shard an assignment; the same number again only asks for its answer."""
         self._assigned_at[grant.number] = self.mono()
-        self.fence(self.run.pk, set(self.grants))
+        self._write_fence()
         self.send(
             "shards.assign",
             {"assignment": self.assignment_of(grant, from_k=from_k)},
             queue=f"shard.{grant.shard}",
         )
+
+    def _write_fence(self) -> None:
+        self._fenced_at = self.mono()
+        self.fence(self.run.pk, set(self.grants))
 
     def assignment_of(self, grant: Grant, *, from_k: int | None = None) -> dict[str, Any]:
         run = self.run
@@ -205,6 +211,8 @@ class ShardDesk:
         The lost ones are returned; they are owed again.
         """
         lost, now = [], self.mono()
+        if self.grants and now - self._fenced_at >= FENCE_AGAIN_S:
+            self._write_fence()
         for shard, beat in beats.items():
             if beat.get("run", "") not in ("", self.run.pk):
                 continue
@@ -356,13 +364,19 @@ def read_beats(client: redis.Redis) -> dict[int, dict[str, str]]:
 
 
 def write_fence(client: redis.Redis, run: str, numbers: set[int]) -> None:
-    """Tell the shards' store which assignments count; without Redis nobody writes to it anyway."""
+    """Tell the shards' store which assignments count; without Redis nobody writes to it anyway.
+
+    What stands there already is left alone: a change fails whoever is writing.
+    """
+    key, words = grants_key(run), {str(number) for number in numbers}
     try:
+        if client.smembers(key) == {word.encode() for word in words}:
+            return
         pipe = client.pipeline(transaction=True)
-        pipe.delete(grants_key(run))
-        if numbers:
-            pipe.sadd(grants_key(run), *map(str, sorted(numbers)))
-            pipe.expire(grants_key(run), GRANTS_TTL_S)
+        pipe.delete(key)
+        if words:
+            pipe.sadd(key, *sorted(words))
+            pipe.expire(key, GRANTS_TTL_S)
         pipe.execute()
     except redis.RedisError as exc:
         logger.debug("no fence", extra={"error": str(exc)})

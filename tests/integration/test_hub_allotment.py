@@ -12,7 +12,7 @@ from execution.hub.allotment import JOIN_AFTER_S, Allotment
 from execution.hub.barrier import Barrier
 from execution.hub.coordinator import Coordinator
 from execution.hub.intake import Intake
-from execution.hub.shard_desk import RESEND_S, ShardDesk
+from execution.hub.shard_desk import FENCE_AGAIN_S, RESEND_S, ShardDesk
 from execution.hub.startup import Startup
 from execution.models import Activity, Run, ShardChange
 from execution.services import shards
@@ -155,6 +155,14 @@ def test_a_dead_shards_letters_are_dark_at_the_lease_and_taken_over_at_once(hous
     assert {row["why"] for row in house.run.dark} == {"taking over"}
     assert all(row["since_ns"] == 7 for row in house.run.dark)
     assert house.allotment.reporting == {1, 3}
+
+
+def test_the_fence_is_written_again_as_redis_may_fall_back_to_an_older_one(house: House) -> None:
+    house.fences.clear()
+
+    house.passes(3 * FENCE_AGAIN_S)
+
+    assert house.fences == [{1, 2, 3}] * 3
 
 
 def test_letters_are_dark_until_their_new_owner_reports_the_newest_round(house: House) -> None:
