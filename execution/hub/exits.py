@@ -20,8 +20,11 @@ THROUGH_BID = Decimal("0.998")  # 20 bps through the bid: marketable, and still 
 STEP_NS = 2 * SECOND
 SELLS_MAX = 6
 PAUSE_NS = 30 * SECOND  # after so many sells in this time: protected again, then once more
+#: When that is refused, too, or a person is in a hurry: it doubles with each sell.
+NAKED_PAUSE_NS, NAKED_PAUSE_MAX_NS = SECOND // 4, 5 * SECOND
 LEAVING_FROM = (T.OPEN_PROTECTED, T.UNPROTECTED, T.PARTIAL, T.HELD_OVERNIGHT)
 FLATTEN_WHYS = ("flatten", "hard_flatten", "kill", "unprotected", "dust")
+HARD_WHYS = ("hard_flatten", "kill", "unprotected")  # at the market, and soon again
 
 
 def begin(desk: Desk, trade: Trade, why: str, *, hard: bool = False) -> Trade:
@@ -35,14 +38,32 @@ def begin(desk: Desk, trade: Trade, why: str, *, hard: bool = False) -> Trade:
             trade = trades.change(trade, V.EXIT, exit_step="cancel", exit_due_ns=desk.now_ns())
             return proceed(desk, trade)
         return trade
-    if desk.now_ns() < (trade.exit_due_ns or 0):
-        return trade  # the last attempt failed; between two of them the shares are protected
+    failed = desk.now_ns() < (trade.exit_due_ns or 0)
+    if failed and desk.now_ns() < _may_begin_ns(desk, trade, why):
+        return trade
+    if failed and why == "unprotected":
+        why = trade.exit_why or why  # we are still leaving for the same reason
     first = "patch" if desk.live_orders(trade, "tp", "o") and not hard else "cancel"
     trade = trades.change(trade, V.EXIT, exit_why=why, exit_step=first, exit_due_ns=desk.now_ns())
     desk.note_trade(
         trade, "exit", f"leaving {trade.held} shares ({why})", why=why, shares=trade.held
     )
     return proceed(desk, trade)
+
+
+def _may_begin_ns(desk: Desk, trade: Trade, why: str) -> int:
+    """Return when to try again: in between it is protected; where no stop is accepted, sooner."""
+    due_ns = trade.exit_due_ns or 0
+    if why not in HARD_WHYS:
+        return due_ns
+    pause_ns = min(NAKED_PAUSE_NS << _sells(desk, trade), NAKED_PAUSE_MAX_NS)
+    return due_ns - PAUSE_NS + pause_ns
+
+
+def _sells(desk: Desk, trade: Trade) -> int:
+    """Return how often it was sold lately, or tried to be."""
+    sold = trade.orders.filter(purpose__in=("x", "f"))
+    return sold.filter(created_ns__gt=desk.now_ns() - PAUSE_NS).count()
 
 
 def leave(desk: Desk, trade: Trade, why: str) -> Trade:
@@ -124,7 +145,7 @@ def _sell(desk: Desk, trade: Trade) -> Trade:
         held_back = desk.live_orders(trade)  # by legs that we took for a stranger's
         return _step(desk, trade, "cancel") if held_back else trade
     sold = trade.orders.filter(purpose__in=("x", "f"))
-    if sold.filter(created_ns__gt=desk.now_ns() - PAUSE_NS).count() >= SELLS_MAX:
+    if _sells(desk, trade) >= SELLS_MAX:
         desk.note_trade(trade, "exit", f"{SELLS_MAX} sells did not get us out", level="alarm")
         return _reprotect(trade, desk)
     limit = None if sold.exists() or _hard(trade) else _marketable(desk, trade)
@@ -171,7 +192,7 @@ def _reprotect(trade: Trade, desk: Desk) -> Trade:
         trade,
         V.UNPROTECT,
         exit_step="",
-        exit_due_ns=None if trade.exit_why == "unprotected" else desk.now_ns() + PAUSE_NS,
+        exit_due_ns=desk.now_ns() + PAUSE_NS,
         naked_since_ns=trade.naked_since_ns or desk.now_ns(),
         protect_tries=0,
     )
@@ -258,7 +279,7 @@ def _due(desk: Desk, trade: Trade) -> bool:
 
 
 def _hard(trade: Trade) -> bool:
-    return trade.exit_why in ("hard_flatten", "unprotected", "kill")
+    return trade.exit_why in HARD_WHYS
 
 
 def _marketable(desk: Desk, trade: Trade) -> Decimal | None:

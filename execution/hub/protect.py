@@ -19,6 +19,7 @@ from execution.services.moves import TradeState as T
 DUST_USD = Decimal(200)
 HARD_CLOSE_NS = 10 * SECOND
 LOOK_AGAIN_NS = SECOND
+LOOK_SOON_NS = LOOK_AGAIN_NS // 4
 OCO_TRIES_MAX = 2
 
 
@@ -205,7 +206,8 @@ def _restore(desk: Desk, trade: Trade, parent: Order | None) -> str | None:
         return "dust"  # when selling it has just failed, it needs a stop until the next attempt
     if trade.orders.filter(purpose="o", status=Status.UNKNOWN).exists():
         return _too_late(desk, trade)
-    if trade.protect_tries >= OCO_TRIES_MAX or _too_late(desk, trade):
+    sell_failed = desk.now_ns() < (trade.exit_due_ns or 0)  # then a stop, however late
+    if trade.protect_tries >= OCO_TRIES_MAX or (_too_late(desk, trade) and not sell_failed):
         return "unprotected"
     if _legs_in_the_way(desk, trade):
         return None
@@ -274,7 +276,8 @@ def wake_ns(trade: Trade, now_ns: int) -> int | None:
     """Return when an unprotected trade must be looked at again."""
     if trade.state != T.UNPROTECTED:
         return None
-    return now_ns + LOOK_AGAIN_NS // 4
+    late = now_ns - (trade.naked_since_ns or now_ns) >= HARD_CLOSE_NS
+    return now_ns + (LOOK_AGAIN_NS if late else LOOK_SOON_NS)
 
 
 __all__ = ["LIVE", "covered_here", "is_gone", "move_leg", "protect", "reanchor", "wake_ns"]

@@ -236,6 +236,7 @@ def note_protected(trade: Trade, now_ns: int, *, naked_ns: int) -> Trade:
         naked_since_ns=None,
         version=trade.version + 1,
         protect_tries=0,
+        exit_due_ns=None if trade.exit_why == "unprotected" else trade.exit_due_ns,
     )
 
 
