@@ -160,5 +160,6 @@ class Street:
         left_ns = world.now_ns
         late_ns = market.SESSION.close_ns - self.rng.randrange(150, 295 if wanted else 620) * SECOND
         world.now_ns = max(world.now_ns, late_ns)
+        world.engine.advance(world.now_ns)  # what was under way at the venue is over by then
         world.begun_ns += world.now_ns - left_ns  # they are not lived
         world.audit.down.append((left_ns, world.now_ns))

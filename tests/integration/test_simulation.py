@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -22,6 +23,7 @@ from execution.simulation.database import in_memory
 from execution.simulation.plans import FAULTS_MIN
 from execution.simulation.runner import forget, run_seeds, strike
 from execution.simulation.world import World
+from execution.venue.orders import OrderRequest
 
 SEEDS = int(os.environ.get("TRADEPLANE_SEEDS", "2000"))
 CHUNK = 50  # seeds of one test, so that two workers share them
@@ -97,6 +99,23 @@ def test_a_pair_that_does_not_meet_says_how_often_the_first_had_struck() -> None
     found = strike((Blow("lease.after_renew"), Blow("no.such.place")), tries=2)
 
     assert (found.days, found.first_struck, found.broken) == (0, 2, [])
+
+
+def test_what_was_under_way_at_the_venue_is_over_when_hours_have_passed() -> None:
+    world = World(4)
+    world.begun_ns = world.now_ns
+    order = OrderRequest(
+        client_order_id="x", symbol="SPY", side="buy", type="limit", quantity=5,
+        limit=Decimal(1), time_in_force="day",
+    )  # fmt: skip
+    world.engine.submit(order, world.now_ns)
+    arrives_ns = world.engine.due_ns()
+
+    while not world.street.events["hours pass"]:
+        world.street._evening()
+
+    assert world.now_ns > arrives_ns + 3600 * street.SECOND
+    assert world.engine.due_ns() is None or world.engine.due_ns() > world.now_ns
 
 
 def test_a_commit_that_was_not_answered_is_found_in_the_rows(monkeypatch) -> None:
