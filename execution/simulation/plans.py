@@ -17,6 +17,14 @@ VENUE_KINDS = {
 }  # fmt: skip
 
 
+def led_by(point: str) -> set[str]:
+    """Return the venue's faults that lead toward a fail point; once it has struck they may end.
+
+    What brought a hub there may keep it from ever getting to the next one.
+    """
+    return set(LEADS.get(point, ({}, {}))[1])
+
+
 def rules(rng: random.Random, toward: tuple[str, ...]) -> tuple[Rule, ...]:
     """Return the plan of a seed; what leads toward a fail point is in it, at its own rate."""
     hard = 0.25 if toward else rng.choice((0.6, 1.1, 2.0))  # whoever must get there may trade

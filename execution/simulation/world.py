@@ -27,7 +27,7 @@ from execution.simulation.blows import KINDS, PAUSE, Blow, Blows
 from execution.simulation.checker import BY_HAND, Audit, Verdict, in_doubt, judge
 from execution.simulation.database import Line, commits, passes
 from execution.simulation.hub import SimulatedHub, Task
-from execution.simulation.plans import FAULTS_MIN, rules
+from execution.simulation.plans import FAULTS_MIN, led_by, rules
 from execution.simulation.street import EVENING, Street
 from execution.simulation.venue import FaultyBroker, Stream
 from execution.venue.engine import VenueEngine
@@ -453,6 +453,8 @@ class World:
         blow = self.fate.reach(name)
         if blow is None:
             return
+        if name in self.toward:
+            self.plan.ended |= led_by(name).difference(*(led_by(b.point) for b in self.fate.left))
         why = f"{blow.kind} at a fail point"
         if blow.kind == "database":
             self._cut(why, 0)

@@ -84,6 +84,7 @@ class FaultPlan:
     seed: int = 0
     injected: Counter[str] = field(default_factory=Counter)
     healed: bool = False
+    ended: set[str] = field(default_factory=set)  # what does not go wrong any more
 
     def __post_init__(self) -> None:
         for rule in self.rules:
@@ -139,7 +140,7 @@ class FaultPlan:
             return None
         for n in self._of[kinds]:
             rule = self.rules[n]
-            if fits(rule) and self._fires(n, rule, now_ns):
+            if rule.do not in self.ended and fits(rule) and self._fires(n, rule, now_ns):
                 self.injected[rule.do] += 1
                 return rule
         return None

@@ -95,6 +95,13 @@ def test_a_hub_may_be_struck_again_while_it_recovers(first: str) -> None:
     assert found.first_struck
 
 
+def test_what_led_to_the_first_blow_does_not_keep_the_hub_from_the_second() -> None:
+    struck = strike((Blow("resolver.after_404"), Blow("exit.after_patch")), tries=30)
+
+    assert struck.days, "an entry is given up, and another one is left early"
+    assert struck.broken == []
+
+
 def test_a_pair_that_does_not_meet_says_how_often_the_first_had_struck() -> None:
     found = strike((Blow("lease.after_renew"), Blow("no.such.place")), tries=2)
 
