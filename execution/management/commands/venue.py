@@ -102,7 +102,7 @@ class Command(BaseCommand):
             "--symbols", type=_between(8, 40_000), metavar="N", help="how many names are made up"
         )
         parser.add_argument(
-            "--day", type=_day, metavar="YYYY-MM-DD", help="when it happens; the last session"
+            "--day", type=_day, metavar="YYYY-MM-DD", help="its day, default the last session"
         )
         parser.add_argument("--speed", type=_speed, default=1.0, metavar="N|max")
         parser.add_argument("--port", type=_between(0, 65535), default=8766, help="0: any free one")
