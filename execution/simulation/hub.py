@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 
@@ -26,10 +26,13 @@ ANSWER = "simulation.answer"  # to an order that a task sent some time ago
 
 
 class NoRedis:
-    """Redis is away all the time: nothing about money may need it."""
+    """Redis is away all the time, whatever it is asked: nothing about money may need it."""
 
-    def pipeline(self, **_: Any) -> None:
-        raise redis.ConnectionError("away")
+    def __getattr__(self, command: str) -> Callable[..., NoReturn]:
+        def away(*_: object, **__: object) -> NoReturn:
+            raise redis.ConnectionError(f"{command}: away")
+
+        return away
 
 
 @dataclass(frozen=True)

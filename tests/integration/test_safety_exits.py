@@ -3,10 +3,8 @@
 import threading
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
-import redis
 from django.db.models import F
 
 from execution import selectors
@@ -22,6 +20,7 @@ from execution.models import Lease, Order, Run
 from execution.services import lease
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
+from execution.simulation.hub import NoRedis
 from tests.fakes.desk import MS, Bench
 from tests.integration.test_hub_exits import at
 from tests.integration.test_hub_orders import Crash, assert_books_hold
@@ -222,11 +221,6 @@ def test_a_position_that_must_sleep_does_so_behind_a_stop(monkeypatch) -> None:
 
 
 # --- a hub that can not start ---------------------------------------------------------------------
-
-
-class NoRedis:
-    def pipeline(self, **_: Any) -> None:
-        raise redis.ConnectionError("away")
 
 
 def a_config(run: Run) -> HubConfig:
