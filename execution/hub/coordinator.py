@@ -412,6 +412,7 @@ class Coordinator:
             ),
             quote_of=self.quote_of,
             slack_ns=self.clock.slack_ns,
+            late_ns=self.desk.late_ns,
         )
 
     def quote_of(self, symbol: str) -> Quote | None:

@@ -38,6 +38,8 @@ class SendFacts:
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
     doubt: str = ""  # why the hub locks entries by now
     slack_ns: int = 0  # what our own work costs on a tape that runs fast
+    #: Asked at the socket: how much later than a market time it is by then.
+    late_ns: Callable[[int], int] = lambda since_ns: 0
 
 
 def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
@@ -68,7 +70,9 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
     Order.objects.filter(pk=order.pk).update(
         expires_ns=facts.now_ns + int(parameters["entry_ttl_ms"]) * MS
     )
-    order = journal.submit(order, broker, epoch=facts.epoch, now_ns=facts.now_ns)
+    order = journal.submit(
+        order, broker, epoch=facts.epoch, now_ns=facts.now_ns, late_ns=facts.late_ns
+    )
     trades.follow_entry(order.trade, facts.now_ns)
     return order
 

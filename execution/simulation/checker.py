@@ -96,6 +96,17 @@ def in_doubt(engine: VenueEngine, run_id: str, audit: Audit, entry: str, now_ns:
     return f"the fate of {unknown[0][0]} was unknown" if unknown else ""
 
 
+def is_too_late(run_id: str, entry: str, now_ns: int) -> bool:
+    """I4: does an entry that arrives now chase a signal that is too old?"""
+    before_ns = _one(
+        "SELECT t.send_before_ns FROM execution_order o JOIN execution_trade t ON t.id=o.trade_id"
+        " WHERE o.run_id=%s AND o.client_order_id=%s",
+        run_id,
+        entry,
+    )
+    return now_ns > int(before_ns)
+
+
 def _rows(sql: str, *args: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, args)

@@ -1,8 +1,7 @@
 """A real hub on virtual time: its coordinator, its live loop, its start-up; tasks run in place."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import redis
@@ -17,12 +16,12 @@ from execution.hub.startup import Startup
 from execution.models import Order, Round, RoundState
 from execution.services import entries, journal, rounds, runs, trades
 from execution.simulation import market
+from execution.simulation.tasks import ANSWER, GO_ON, Tasks
 from execution.simulation.venue import AnswerKept, FaultyBroker
 
 SECOND = 1_000_000_000
 SHARD = 1
 POLL_NS = 250_000_000  # how often it looks around by itself when something waits
-ANSWER = "simulation.answer"  # to an order that a task sent some time ago
 
 
 class NoRedis:
@@ -33,15 +32,6 @@ class NoRedis:
             raise redis.ConnectionError(f"{command}: away")
 
         return away
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task on its way: it may arrive when another hub leads."""
-
-    due_ns: int
-    name: str
-    kwargs: dict[str, Any]
 
 
 class VirtualInbox(Inbox):
@@ -70,19 +60,9 @@ class SimulatedHub:
         broker: FaultyBroker,
         now_ns: Callable[[], int],
         wait: Callable[[float], None],
-        arrivals: Callable[[], Sequence[int] | None],
-        answers: Callable[[], int],
-        post: Callable[[Task], None],
-        arrived: Callable[[], Sequence[Task]],
+        tasks: Tasks,
     ) -> None:
-        """Args:
-        arrivals: asked for every task that is sent: after how many nanoseconds it arrives, each
-        time that it does, None when it cannot be sent; answers: how many nanoseconds the answer to
-        an entry is on its way; post, arrived: what takes its time.
-        """
-        self.broker = broker
-        self._arrivals, self._post, self._arrived = arrivals, post, arrived
-        self._answers = answers
+        self.broker, self._tasks = broker, tasks
         self._waits = wait
         self.hub = Coordinator(
             config=_config(run_id),
@@ -160,7 +140,7 @@ class SimulatedHub:
 
     def take_tasks(self) -> None:
         """Run what has arrived by now."""
-        for task in self._arrived():
+        for task in self._tasks.arrived():
             self._run(task.name, task.kwargs)
 
     def _wait(self, seconds: float) -> None:
@@ -169,25 +149,27 @@ class SimulatedHub:
 
     def _send(self, task: str, kwargs: dict[str, Any], queue: str) -> bool:
         """Run a task as the worker would: at once, later, twice or never, as Redis may."""
-        arrivals = self._arrivals()
+        arrivals = self._tasks.arrivals()
         for delay_ns in arrivals or ():
             if delay_ns:
-                self._post(Task(self.hub.clock.now_ns() + delay_ns, task, kwargs))
+                self._tasks.post(delay_ns, task, kwargs)
             else:
                 self._run(task, kwargs)
         return arrivals is not None
 
     def _run(self, task: str, kwargs: dict[str, Any]) -> None:
         hub = self.hub
-        if not hub.takes_orders:
-            return
         try:
-            if task == nudges.DECIDE_ROUND:
+            if task == GO_ON:
+                kwargs["go_on"]()
+            elif not hub.takes_orders:
+                return
+            elif task == nudges.DECIDE_ROUND:
                 k = kwargs["k"]
                 made = rounds.decide_round(run_id=kwargs["run"], k=k, epoch=hub.epoch)
                 hub.inbox.post("decided", (k, made))
             elif task == nudges.SUBMIT_ORDER:
-                self._submit(kwargs["order_id"])
+                self._tasks.send(lambda: self._submit(kwargs["order_id"]))
             elif task == ANSWER:
                 self._answered(**kwargs)
         except LeaseLost:
@@ -195,15 +177,14 @@ class SimulatedHub:
 
     def _submit(self, order_id: int) -> None:
         """Send an entry; while its answer is on the way the live loop goes on."""
-        hub, late_ns = self.hub, self._answers()
+        hub, late_ns = self.hub, self._tasks.answers()
         self.broker.keeps_answers = late_ns > 0
         try:
             order = entries.submit_entry(
                 order_id=order_id, broker=self.broker, facts=hub.send_facts()
             )
         except AnswerKept as kept:
-            due_ns = hub.clock.now_ns() + late_ns
-            self._post(Task(due_ns, ANSWER, {"order_id": order_id, "answer": kept.answer}))
+            self._tasks.post(late_ns, ANSWER, {"order_id": order_id, "answer": kept.answer})
             return
         finally:
             self.broker.keeps_answers = False

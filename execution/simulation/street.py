@@ -126,7 +126,7 @@ class Street:
             self.world.lose_database(after=self.rng.randrange(0, 60))
 
     def _redis(self) -> None:
-        self.world.lose_redis()
+        self.world.tasks.lose_redis("redis lost")
 
     def _leave(self) -> None:
         self.world.leave_early(hard=self.rng.random() < 0.5)

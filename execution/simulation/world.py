@@ -24,11 +24,12 @@ from execution.services.moves import OrderStatus
 from execution.services.moves import TradeState as T
 from execution.simulation import market
 from execution.simulation.blows import KINDS, PAUSE, Blow, Blows
-from execution.simulation.checker import BY_HAND, Audit, Verdict, in_doubt, judge
+from execution.simulation.checker import BY_HAND, Audit, Verdict, in_doubt, is_too_late, judge
 from execution.simulation.database import Line, commits, passes
-from execution.simulation.hub import SimulatedHub, Task
+from execution.simulation.hub import SimulatedHub
 from execution.simulation.plans import FAULTS_MIN, led_by, rules
 from execution.simulation.street import EVENING, Street
+from execution.simulation.tasks import Tasks
 from execution.simulation.venue import FaultyBroker, Stream
 from execution.venue.engine import VenueEngine
 from execution.venue.faults import FaultPlan
@@ -45,11 +46,6 @@ ENDLESS_S = 300  # after the longest day
 GRACE_NS = 750 * MS
 IDLE_NS = 2 * SECOND
 EVENING_SHARE = 0.12
-LOST_TASKS = 0.04
-DOUBLED_TASKS = 0.04
-LATE_TASKS = 0.06
-LATE_MS = (50, 30_000)  # longer than an intent may wait, longer than many a hub lives
-SLOW_ANSWERS = 0.1
 FLATTENED_DAYS = 0.15  # end with the kill switch there, and must end flat
 
 
@@ -102,9 +98,8 @@ class World:
         self.round_due = (self.now_ns // BUCKET_NS + 1) * BUCKET_NS + GRACE_NS
         self.healed, self.healed_ns = False, 0
         self.line = Line(self._count)
-        self._redis_back_ns = 0
+        self.tasks = Tasks(self)
         self._kept_since: int | None = None
-        self._late: list[Task] = []
         self.fate = self._blows()
         self.street = Street(self, self.toward)
 
@@ -139,6 +134,7 @@ class World:
             self.audit.broken.append("L: a hub does not get through its start")
         finally:
             failpoints.arm(None)
+            self.tasks.end()
         return judge(self.engine, self.run_id, self.audit, self.posts, self.now_ns)
 
     def _live(self) -> None:
@@ -174,7 +170,7 @@ class World:
         self.healed, self.healed_ns = True, self.now_ns
         self.fate.end()
         self.line.heal()
-        self._redis_back_ns = 0
+        self.tasks.heal()
         self.engine.halted.clear()
         if kill_level() == "freeze":
             runs.reset_kill_switch(from_level="freeze", reason="healed", actor="simulation")
@@ -220,7 +216,7 @@ class World:
         if not self.healed:
             due.append(self.round_due)
         due += [at for at in (self.engine.due_ns(), self.stream.due_ns()) if at is not None]
-        due += [task.due_ns for task in self._late]
+        due += self.tasks.due_ns()
         self._advance(max(self.now_ns + MS, min(due)))
         self.street.whim(self.now_ns)
         if self._hub_has_reason():
@@ -245,7 +241,7 @@ class World:
         """Is there news for it, or something that it does by the clock?"""
         if self.hub is None or len(self.hub.hub.inbox) or self.now_ns >= self._hub_due:
             return True
-        if any(task.due_ns <= self.now_ns for task in self._late):
+        if any(due_ns <= self.now_ns for due_ns in self.tasks.due_ns()):
             return True
         return not self.healed and self.now_ns >= self.round_due
 
@@ -321,47 +317,6 @@ class World:
     def _count(self, fault: str) -> None:
         self.injected[fault] += 1
 
-    def lose_redis(self) -> None:
-        """No task arrives for a while."""
-        self.injected["redis lost"] += 1
-        self._redis_back_ns = self.now_ns + self.rng.randrange(200, 8000) * MS
-
-    def arrivals(self) -> tuple[int, ...] | None:
-        """Return after how many nanoseconds a task arrives, each time; None: it cannot be sent."""
-        if self.healed:
-            return (0,)
-        if self.now_ns < self._redis_back_ns:
-            self.injected["task not sent"] += 1
-            return None
-        draw = self.rng.random()
-        if (draw := draw - LOST_TASKS) < 0:
-            self.injected["task lost"] += 1
-            return ()
-        if (draw := draw - DOUBLED_TASKS) < 0:
-            self.injected["task doubled"] += 1
-            return (0, self._delay_ns() if self.rng.random() < 0.5 else 0)
-        if draw - LATE_TASKS < 0:
-            self.injected["task late"] += 1
-            return (self._delay_ns(),)
-        return (0,)
-
-    def answers(self) -> int:
-        """Return how many nanoseconds the answer to an entry is on its way."""
-        if self.healed or self.rng.random() >= SLOW_ANSWERS:
-            return 0
-        self.injected["slow answer"] += 1
-        return self._delay_ns()
-
-    def _delay_ns(self) -> int:
-        first, last = LATE_MS
-        return int(first * (last / first) ** self.rng.random()) * MS
-
-    def _arrived(self) -> list[Task]:
-        """Hand over the late tasks that are due."""
-        due = [task for task in self._late if task.due_ns <= self.now_ns]
-        self._late = [task for task in self._late if task.due_ns > self.now_ns]
-        return due
-
     def leave_early(self, *, hard: bool) -> None:
         """Somebody wants out of what is open."""
         self._as_hub(lambda: self._leave(hard))
@@ -424,10 +379,7 @@ class World:
                 ),
                 now_ns=lambda: self.now_ns,
                 wait=self._wait,
-                arrivals=self.arrivals,
-                answers=self.answers,
-                post=lambda task: self._late.append(task),
-                arrived=self._arrived,
+                tasks=self.tasks,
             )
             self._acting = True
             try:
@@ -448,6 +400,8 @@ class World:
     def _reach(self, name: str) -> None:
         """A fail point: something may strike the hub here."""
         self.reached[name] += 1
+        if name == "journal.after_attempt":
+            self.tasks.stand_still()
         if self.hub is None or self.healed or not self._acting:
             return
         blow = self.fate.reach(name)
@@ -459,13 +413,13 @@ class World:
         if blow.kind == "database":
             self._cut(why, 0)
             return
+        if blow.kind == "redis":
+            self.tasks.lose_redis(why)
+            return
         self.injected[why] += 1
         if blow.kind == "kill":
             raise Died(name)
-        if blow.kind == "redis":
-            self._redis_back_ns = self.now_ns + self.rng.randrange(200, 8000) * MS
-        else:
-            self._pause_and_replace()
+        self._pause_and_replace()
 
     def _pause_and_replace(self) -> None:
         """The leader is stopped between its attempt and its socket; its successor leads."""
@@ -484,6 +438,10 @@ class World:
             row = Lease.objects.get(name=lease.HUB)
             if hub is None or row.epoch != hub.hub.epoch:
                 self.audit.broken.append(f"I2: {client_order_id} was sent past the fence")
+            if client_order_id.endswith("-e") and is_too_late(
+                self.run_id, client_order_id, self.now_ns
+            ):
+                self.audit.broken.append(f"I4: {client_order_id} was sent for an old signal")
             if client_order_id.endswith("-e") and kill_level() != "none":
                 self.audit.broken.append(f"I4: {client_order_id} was sent under the kill switch")
             if client_order_id.endswith("-e"):

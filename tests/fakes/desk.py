@@ -144,6 +144,7 @@ class Bench:
             "reconciled_ns": self.venue.now_ns,
             "api_calls_left": 150,
             "account_mode": "paper",
+            "late_ns": self.desk.late_ns,
         }
         return SendFacts(**{**base, **changes})
 

@@ -646,6 +646,29 @@ def test_an_entry_that_was_given_up_while_its_sender_stood_still_is_never_sent()
     assert not selectors.has_unresolved_order(bench.run)
 
 
+def test_an_entry_whose_signal_grew_old_while_its_sender_stood_still_is_never_sent() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+
+    def stand_still(name: str) -> None:
+        if name == "journal.after_attempt":
+            bench.venue.advance(4000)
+
+    failpoints.arm(stand_still)
+    try:
+        order = bench.send(order_id)
+    finally:
+        failpoints.arm(None)
+    bench.trader.settle()
+
+    assert bench.venue.posts() == 0
+    (attempt,) = OrderAttempt.objects.all()
+    assert attempt.outcome == "refused"
+    assert attempt.message.startswith("not sent: the signal expired")
+    assert order.status == Status.REFUSED
+    assert bench.trade().state == T.REJECTED
+
+
 def test_shares_bought_back_for_a_sale_that_is_broken_are_protected_although_none_were_bought() -> (
     None
 ):
