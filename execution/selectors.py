@@ -121,12 +121,12 @@ def day_trades(account_number: str, day: date) -> int:
     return closed.filter(state=TradeState.CLOSED).count()
 
 
-def has_unresolved_order(run: Run) -> bool:
+def has_unresolved_order(run: Run, *, but: int = 0) -> bool:
     """Is there an order whose fate is unknown, or one that people must look at?
 
-    Such a one is also an order of somebody else that nobody has acknowledged.
+    Such a one is also an order of somebody else that nobody has acknowledged; `but` does not count.
     """
-    orders = Order.objects.filter(run=run)
+    orders = Order.objects.filter(run=run).exclude(pk=but)
     return (
         orders.filter(status__in=UNRESOLVED).exists()
         or orders.filter(quarantined=True).exists()

@@ -57,6 +57,7 @@ BEAT_S = 1.0
 BEAT_EXPIRES_S = 5
 EVENTS_AT_ONCE = 500
 NEWS_NS = 30 * 60 * 1_000_000_000
+NO_NEWS = "the broker's order news are away"
 
 
 @dataclass(kw_only=True)
@@ -405,7 +406,7 @@ class Coordinator:
             epoch=self.epoch,
             lease_left_ms=self.lease_left_ms,
             reconciled_ns=self.agreement.reconciled_ns,
-            doubt=self._doubt() or ("" if self.stream_up else "the broker's order news are away"),
+            doubt=lambda: self._doubt() or ("" if self.stream_up else NO_NEWS),
             api_calls_left=self.broker.calls_left,
             account_mode=self.config.account_mode(
                 str(self.rounds.parameters["alpaca_trading_mode"])

@@ -36,8 +36,9 @@ class SendFacts:
     api_calls_left: int | None
     account_mode: str
     quote_of: Callable[[str], Quote | None] = lambda symbol: None
-    doubt: str = ""  # why the hub locks entries by now
     slack_ns: int = 0  # what our own work costs on a tape that runs fast
+    #: Asked with the limits, and once more at the socket: why the hub locks entries by then.
+    doubt: Callable[[], str] = lambda: ""
     #: Asked at the socket: how much later than a market time it is by then.
     late_ns: Callable[[int], int] = lambda since_ns: 0
 
@@ -71,7 +72,11 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
         expires_ns=facts.now_ns + int(parameters["entry_ttl_ms"]) * MS
     )
     order = journal.submit(
-        order, broker, epoch=facts.epoch, now_ns=facts.now_ns, late_ns=facts.late_ns
+        order,
+        broker,
+        epoch=facts.epoch,
+        now_ns=facts.now_ns,
+        last_look=lambda: _last_look(order, facts),
     )
     trades.follow_entry(order.trade, facts.now_ns)
     return order
@@ -114,7 +119,7 @@ def _denial(
         open_ns=inputs.open_ns,
         close_ns=inputs.close_ns,
         reconciled_ns=facts.reconciled_ns,
-        doubt=facts.doubt or _doubt(order, others),
+        doubt=facts.doubt() or _doubt(order, others),
         data_flags=tuple(candidate.flags),
         tradable=plan.symbol in inputs.universe,
         halted=candidate.halted,
@@ -143,9 +148,20 @@ def _denial(
     return denial
 
 
+def _last_look(order: Order, facts: SendFacts) -> str:
+    """Return why an entry should not leave by now, "" for nothing.
+
+    The limits were asked before the account answered and the attempt was written.
+    """
+    late_ns = facts.late_ns(order.trade.send_before_ns)
+    if late_ns > 0:
+        return f"the signal expired {late_ns / 1e6:.0f} ms ago"
+    return facts.doubt() or _doubt(order, trades.active(order.run).exclude(pk=order.trade_id))
+
+
 def _doubt(order: Order, others: QuerySet[Trade]) -> str:
     """Return what came into doubt since the decision; one round's entries are sent together."""
-    if selectors.has_unresolved_order(order.run):
+    if selectors.has_unresolved_order(order.run, but=order.pk):
         return "an order's fate is unknown, or people must look at it"
     naked = others.filter(state__in=(TradeState.UNPROTECTED, TradeState.PARTIAL))
     if naked.exclude(k=order.trade.k).exists():

@@ -72,15 +72,15 @@ def submit(
     *,
     epoch: int,
     now_ns: int,
-    late_ns: Callable[[int], int] = lambda since_ns: 0,
+    last_look: Callable[[], str] = lambda: "",
 ) -> Order:
     """Send an intended order once; for one that was sent already this is a no-op.
 
     Two commits around the socket: the attempt before, its outcome after. The fence is asked once
     more between the two: a hub that was paused there and replaced does not send, nor one that was
-    paused for so long that the order was given up or an entry's signal is too old.
+    paused for so long that the order was given up, or that an entry should not leave any more.
 
-    Args: late_ns: how much later than a market time it is whenever it is asked.
+    Args: last_look: why it should not leave by now, "" for nothing; asked right before the socket.
     Raises:
         LeaseLost: another hub may write now; nothing was sent.
     """
@@ -99,9 +99,10 @@ def submit(
     reach("journal.after_attempt")
 
     def send() -> BrokerOrder:
+        if why := last_look():
+            raise Refused(f"not sent: {why}")
         _guard_send(order.purpose, epoch)
         _guard_fate(order)
-        _guard_age(order, late_ns)
         reach("journal.before_send")
         answer = _post(order, broker)
         reach("journal.after_answer")
@@ -196,16 +197,6 @@ def _guard_fate(order: Order) -> None:
     """
     if not Order.objects.filter(pk=order.pk, status=Status.SENDING).exists():
         raise Refused("given up before it was sent")
-
-
-def _guard_age(order: Order, late_ns: Callable[[int], int]) -> None:
-    """The limits looked at the age of the signal before the account was asked and the attempt made.
-
-    Raises:
-        Refused: an entry that would chase an old signal by now; nothing was sent.
-    """
-    if order.purpose == "e" and (late := late_ns(order.trade.send_before_ns)) > 0:
-        raise Refused(f"not sent: the signal expired {late / 1e6:.0f} ms ago")
 
 
 def _guard_send(purpose: str, epoch: int, *, takes_risk: bool = True) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
 from django.db import connection
@@ -188,7 +189,7 @@ def _naked(engine: VenueEngine, audit: Audit, now_ns: int) -> tuple[float, list[
     for symbol, start, end in spans:
         alone_s, faults = _alone_s(audit, start, end), _faults(audit, start, end)
         worst = max(worst, alone_s)
-        short_s = BUY_BACK_LOST_S * (faults > 0 and _is_short(engine, symbol, start))
+        short_s = BUY_BACK_LOST_S * (faults > 0 and _was_short(engine, symbol, start, end))
         if alone_s > NAKED_MAX_S + NAKED_PER_FAULT_S * faults + short_s:
             found.append(f"I3: {symbol} was naked for {alone_s:.1f} s ({faults} faults)")
     return worst, found
@@ -215,9 +216,15 @@ def _faults(audit: Audit, start: int, end: int) -> int:
     return sum(start - SECOND <= at <= end for at in audit.faults_at)
 
 
-def _is_short(engine: VenueEngine, symbol: str, at_ns: int) -> bool:
-    fills = (f for f in engine.account.fills if f.symbol == symbol and f.ts_ns <= at_ns)
-    return sum(f.quantity if f.side == "buy" else -f.quantity for f in fills) < 0
+def _was_short(engine: VenueEngine, symbol: str, start: int, end: int) -> bool:
+    """Was more sold than held at any time of a span?"""
+    fills = sorted(
+        (f for f in engine.account.fills if f.symbol == symbol and f.ts_ns <= end),
+        key=lambda fill: fill.ts_ns,
+    )
+    held = accumulate(f.quantity if f.side == "buy" else -f.quantity for f in fills)
+    until_ns = [fill.ts_ns for fill in fills[1:]] + [end + 1]
+    return any(have < 0 and at > start for have, at in zip(held, until_ns, strict=False))
 
 
 def _money(engine: VenueEngine, run_id: str) -> list[str]:

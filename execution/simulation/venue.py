@@ -24,6 +24,7 @@ from execution.venue.faults import FaultPlan, FaultyStream
 T = TypeVar("T")
 MS = 1_000_000
 MINUTE = 60_000 * MS
+GIVEN_UP_S = 4.0  # as the adapter of a real venue does
 
 
 class AnswerKept(BaseException):
@@ -39,7 +40,8 @@ class FaultyBroker(MemoryBroker):
 
     `posts` counts the orders that reached the venue by their name, `requests` all that were made by
     the minute; `at_send` is asked at each order.
-    `keeps_answers`: the answer to an order does not come back, `AnswerKept` carries it.
+    `wait` passes the seconds until a request without an answer is given up. `keeps_answers`: the
+    answer to an order does not come back, `AnswerKept` carries it.
     """
 
     keeps_answers = False
@@ -51,9 +53,10 @@ class FaultyBroker(MemoryBroker):
         at_send: Callable[[str], None],
         posts: Counter[str],
         requests: Counter[int],
+        wait: Callable[[float], None],
     ) -> None:
         super().__init__(engine, now_ns)
-        self._at_send = at_send
+        self._at_send, self._wait = at_send, wait
         self.posts, self.requests = posts, requests
 
     def _meet(self, method: str, path: str, call: Callable[[], T]) -> T:
@@ -67,9 +70,13 @@ class FaultyBroker(MemoryBroker):
         fault = rule.do if rule is not None else ""
         if fault == "http_429":
             raise Refused("too many requests.", status=429)
+        if rule is not None and fault == "lose_request":
+            self._wait(min(rule.seconds, GIVEN_UP_S))
         if fault in ("lose_request", "http_500", "http_503", "http_504"):
             raise OutcomeUnknown(fault)
         done = call()
+        if rule is not None and fault == "execute_then_time_out":
+            self._wait(min(rule.seconds, GIVEN_UP_S))
         if fault in ("execute_then_time_out", "execute_then_504", "bad_json"):
             raise OutcomeUnknown(fault)
         return done

@@ -222,9 +222,12 @@ class World:
         if self._hub_has_reason():
             self._as_hub(self._hub_turn)
             self._hub_due = self.now_ns if self.hub is None else self.hub.next_due_ns()
+        self._note_faults()
+        self._watch_flatten()
+
+    def _note_faults(self) -> None:
         faults = sum(self.plan.injected.values())
         self.audit.faults_at += [self.now_ns] * (faults - len(self.audit.faults_at))
-        self._watch_flatten()
 
     def _watch_flatten(self) -> None:
         """Note from when to when shares were held although `flatten` stood and they could go."""
@@ -297,6 +300,7 @@ class World:
             self.line.heal()
         if self.now_ns - self.begun_ns > (DAY_MAX_S + ENDLESS_S) * SECOND:
             raise Endless
+        self._note_faults()
         self._advance(self.now_ns + max(MS, int(seconds * SECOND)))
 
     # --- what is done to a hub --------------------------------------------------------------------
@@ -376,6 +380,7 @@ class World:
                     self._at_send,
                     self.posts,
                     self.audit.requests,
+                    self._wait,
                 ),
                 now_ns=lambda: self.now_ns,
                 wait=self._wait,

@@ -53,6 +53,7 @@ class Bench:
     trader: Trader
     parameters: dict[str, Any] = field(default_factory=some_parameters)
     mono_s: float = 0.0
+    doubt: str = ""  # why the hub locks entries
 
     @classmethod
     def make(cls, *rules: Rule, **parameters: Any) -> "Bench":
@@ -144,6 +145,7 @@ class Bench:
             "reconciled_ns": self.venue.now_ns,
             "api_calls_left": 150,
             "account_mode": "paper",
+            "doubt": lambda: self.doubt,
             "late_ns": self.desk.late_ns,
         }
         return SendFacts(**{**base, **changes})

@@ -1,5 +1,6 @@
 """What a venue may do: fill both exits, fill what it canceled, break and correct executions."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -646,26 +647,51 @@ def test_an_entry_that_was_given_up_while_its_sender_stood_still_is_never_sent()
     assert not selectors.has_unresolved_order(bench.run)
 
 
-def test_an_entry_whose_signal_grew_old_while_its_sender_stood_still_is_never_sent() -> None:
+def signal_grows_old(bench: Bench) -> None:
+    bench.venue.advance(4000)
+
+
+def news_are_away(bench: Bench) -> None:
+    bench.doubt = "the broker's order news are away"
+
+
+def another_gets_no_answer(bench: Bench) -> None:
+    entry = Order.objects.get(run=bench.run)
+    entry.pk, entry.client_order_id, entry.status = None, "another-x", Status.UNKNOWN
+    entry.purpose = "x"
+    entry.save()
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (signal_grows_old, "the signal expired"),
+        (news_are_away, "the broker's order news are away"),
+        (another_gets_no_answer, "an order's fate is unknown"),
+    ],
+)
+def test_an_entry_that_nobody_would_send_any_more_when_its_sender_goes_on_is_not_sent(
+    happens: Callable[[Bench], None], why: str
+) -> None:
     bench = Bench.make()
     (order_id,) = bench.decide()
 
     def stand_still(name: str) -> None:
         if name == "journal.after_attempt":
-            bench.venue.advance(4000)
+            happens(bench)
 
     failpoints.arm(stand_still)
     try:
         order = bench.send(order_id)
     finally:
         failpoints.arm(None)
-    bench.trader.settle()
 
     assert bench.venue.posts() == 0
-    (attempt,) = OrderAttempt.objects.all()
-    assert attempt.outcome == "refused"
-    assert attempt.message.startswith("not sent: the signal expired")
     assert order.status == Status.REFUSED
+    attempt = OrderAttempt.objects.get(order=order)
+    assert attempt.outcome == "refused"
+    assert attempt.message.startswith(f"not sent: {why}")
+    bench.trader.settle()
     assert bench.trade().state == T.REJECTED
 
 

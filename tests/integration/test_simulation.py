@@ -14,7 +14,7 @@ from execution import failpoints, selectors
 from execution.hub import waiting
 from execution.hub.coordinator import Coordinator
 from execution.hub.switches import Switches
-from execution.services import journal, lease, venue_state
+from execution.services import entries, journal, lease, venue_state
 from execution.simulation import street, tasks
 from execution.simulation import world as world_module
 from execution.simulation.blows import KINDS, PAUSE, Blow
@@ -237,7 +237,7 @@ def test_a_build_that_drops_a_fill_is_caught(monkeypatch) -> None:
 
 
 def test_a_build_that_enters_in_doubt_is_caught(monkeypatch) -> None:
-    monkeypatch.setattr(selectors, "has_unresolved_order", lambda run: False)
+    monkeypatch.setattr(selectors, "has_unresolved_order", lambda *_, **__: False)
     monkeypatch.setattr(Coordinator, "_doubt", lambda self: "")
 
     assert some_day_says("the order of somebody else was known", days=range(60))
@@ -246,7 +246,7 @@ def test_a_build_that_enters_in_doubt_is_caught(monkeypatch) -> None:
 def test_a_build_that_sends_whatever_became_of_it_while_its_sender_stood_still_is_caught(
     monkeypatch,
 ) -> None:
-    monkeypatch.setattr(journal, "_guard_age", lambda *_: None)
+    monkeypatch.setattr(entries, "_last_look", lambda *_: "")
     monkeypatch.setattr(tasks, "SLOW_SENDERS", 1.0)
 
     assert some_day_says("was sent for an old signal", days=range(60))
