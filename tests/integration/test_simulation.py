@@ -244,9 +244,8 @@ def test_a_build_that_enters_in_doubt_is_caught(monkeypatch) -> None:
 
 
 def test_a_build_that_sends_whatever_became_of_it_while_its_sender_stood_still_is_caught(
-    monkeypatch,
+    monkeypatch, no_last_look
 ) -> None:
-    monkeypatch.setattr(entries, "_last_look", lambda *_: "")
     monkeypatch.setattr(tasks, "SLOW_SENDERS", 1.0)
 
     assert some_day_says("was sent for an old signal", days=range(60))
@@ -265,13 +264,19 @@ def test_a_build_that_heeds_flatten_only_when_it_is_turned_is_caught(monkeypatch
     assert some_day_says("L: not settled", days=range(60))
 
 
-def test_a_build_that_skips_the_fence_is_caught(monkeypatch) -> None:
+@pytest.fixture
+def no_last_look(monkeypatch) -> None:
+    """It keeps most of what a replaced hub would send from leaving, whatever the fence says."""
+    monkeypatch.setattr(entries, "_last_look", lambda *_: "")
+
+
+def test_a_build_that_skips_the_fence_is_caught(monkeypatch, no_last_look) -> None:
     monkeypatch.setattr(journal, "_guard_send", lambda *_, **__: None)
 
     assert some_day_says("past the fence", blows=FENCED)
 
 
-def test_a_build_that_never_fences_its_writes_is_caught(monkeypatch) -> None:
+def test_a_build_that_never_fences_its_writes_is_caught(monkeypatch, no_last_look) -> None:
     monkeypatch.setattr(lease, "may_send", lambda *_, **__: True)
     monkeypatch.setattr(lease, "fence", lambda *_, **__: None)
     monkeypatch.setattr(lease, "renew", lambda *_, **__: None)
