@@ -29,7 +29,14 @@ def memory(venue: InMemoryVenue) -> Broker:
 
 
 def simulated(venue: InMemoryVenue) -> Broker:
-    return FaultyBroker(venue.engine, lambda: venue.now_ns, lambda name: None, Counter(), Counter())
+    return FaultyBroker(
+        venue.engine,
+        lambda: venue.now_ns,
+        lambda name: None,
+        Counter(),
+        Counter(),
+        lambda seconds: None,
+    )
 
 
 ADAPTERS: dict[str, Callable[[InMemoryVenue], Broker]] = {

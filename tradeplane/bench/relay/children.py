@@ -133,7 +133,8 @@ class Counting:
         self.children = [
             Child(
                 *("-m", "tradeplane.bench.relay.counting", "--port", str(relay.port)),
-                *("--key", relay.key, "--secret", relay.secret, "--extensions", extensions),
+                *(f"--key={relay.key}", f"--secret={relay.secret}"),  # one may begin with a dash
+                *("--extensions", extensions),
                 *entries,
             )
             for entries in groups
