@@ -7,8 +7,9 @@ from execution.venue.faults import Rule
 
 FAULTS_MIN = 20
 REQUEST_KINDS = {
-    "lose_request": 0.05, "execute_then_time_out": 0.06, "http_429": 0.03, "http_500": 0.02,
-    "http_503": 0.03, "http_504": 0.03, "execute_then_504": 0.04, "bad_json": 0.04,
+    "lose_request": 0.05, "execute_then_time_out": 0.06, "execute_late": 0.04, "http_429": 0.03,
+    "http_500": 0.02, "http_503": 0.03, "http_504": 0.03, "execute_then_504": 0.04,
+    "bad_json": 0.04,
 }  # fmt: skip
 STREAM_KINDS = {"drop": 0.12, "duplicate": 0.15, "reorder": 0.15, "silence": 0.03, "close": 0.04}
 VENUE_KINDS = {

@@ -6,12 +6,14 @@ It also watches what arrives, as an auditor at the venue's door would.
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from typing import Any, TypeVar
 
 from execution.brokers import wire
 from execution.brokers.memory import MemoryBroker
 from execution.brokers.port import (
+    BrokerError,
     BrokerOrder,
     MarketClock,
     OutcomeUnknown,
@@ -27,6 +29,27 @@ MINUTE = 60_000 * MS
 GIVEN_UP_S = 4.0  # as the adapter of a real venue does
 
 
+class Late:
+    """Requests that reach the venue after their sender has given up; nobody hears the answer."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[int, Callable[[], Any]]] = []
+
+    def add(self, at_ns: int, call: Callable[[], Any]) -> None:
+        self._calls.append((at_ns, call))
+        self._calls.sort(key=lambda one: one[0])
+
+    def due_ns(self) -> int | None:
+        return self._calls[0][0] if self._calls else None
+
+    def arrive(self, now_ns: int) -> None:
+        """Make those that are due."""
+        while self._calls and self._calls[0][0] <= now_ns:
+            _, call = self._calls.pop(0)
+            with suppress(BrokerError):
+                call()
+
+
 class AnswerKept(BaseException):
     """The venue has the order; its answer is on the way for long."""
 
@@ -40,8 +63,9 @@ class FaultyBroker(MemoryBroker):
 
     `posts` counts the orders that reached the venue by their name, `requests` all that were made by
     the minute; `at_send` is asked at each order.
-    `wait` passes the seconds until a request without an answer is given up. `keeps_answers`: the
-    answer to an order does not come back, `AnswerKept` carries it.
+    `wait` passes the seconds until a request without an answer is given up, `late` has those that
+    arrive later. `keeps_answers`: the answer to an order does not come back, `AnswerKept` carries
+    it.
     """
 
     keeps_answers = False
@@ -54,9 +78,10 @@ class FaultyBroker(MemoryBroker):
         posts: Counter[str],
         requests: Counter[int],
         wait: Callable[[float], None],
+        late: Late,
     ) -> None:
         super().__init__(engine, now_ns)
-        self._at_send, self._wait = at_send, wait
+        self._at_send, self._wait, self._late = at_send, wait, late
         self.posts, self.requests = posts, requests
 
     def _meet(self, method: str, path: str, call: Callable[[], T]) -> T:
@@ -74,6 +99,10 @@ class FaultyBroker(MemoryBroker):
             self._wait(min(rule.seconds, GIVEN_UP_S))
         if fault in ("lose_request", "http_500", "http_503", "http_504"):
             raise OutcomeUnknown(fault)
+        if rule is not None and fault == "execute_late":
+            self._late.add(self.now_ns() + int(rule.seconds * 1000) * MS, call)
+            self._wait(GIVEN_UP_S)
+            raise OutcomeUnknown(fault)
         done = call()
         if rule is not None and fault == "execute_then_time_out":
             self._wait(min(rule.seconds, GIVEN_UP_S))
@@ -84,9 +113,9 @@ class FaultyBroker(MemoryBroker):
     def _submit(self, **fields: Any) -> BrokerOrder:
         def post() -> BrokerOrder:
             self.posts[fields["client_order_id"]] += 1
-            self._at_send(fields["client_order_id"])
             return MemoryBroker._submit(self, **fields)
 
+        self._at_send(fields["client_order_id"])
         answer = self._meet("POST", "/v2/orders", post)
         if self.keeps_answers:
             raise AnswerKept(answer)

@@ -30,7 +30,7 @@ from execution.simulation.hub import SimulatedHub
 from execution.simulation.plans import FAULTS_MIN, led_by, rules
 from execution.simulation.street import EVENING, Street
 from execution.simulation.tasks import Tasks
-from execution.simulation.venue import FaultyBroker, Stream
+from execution.simulation.venue import FaultyBroker, Late, Stream
 from execution.venue.engine import VenueEngine
 from execution.venue.faults import FaultPlan
 from signals.session import BUCKET_NS
@@ -86,6 +86,7 @@ class World:
         )
         self.engine.on_quote(market.SYMBOL, market.BID, market.ASK, self.now_ns)
         self.stream = Stream(self.engine, self.rng)
+        self.late = Late()
         self.audit = Audit()
         self.hub: SimulatedHub | None = None
         self._successor: SimulatedHub | None = None
@@ -198,6 +199,8 @@ class World:
         compared = (hub.agreement.reconciled_ns or 0) > last_ns and not self.engine._requests
         if not compared or len(hub.inbox) or self.stream.due_ns() is not None:
             return False
+        if self.late.due_ns() is not None:
+            return False
         lost = (OrderStatus.UNKNOWN, OrderStatus.SENDING)
         if Order.objects.filter(run=hub.run, status__in=lost).exists():
             return False
@@ -215,7 +218,7 @@ class World:
         due = [self.now_ns + IDLE_NS, self.street.due_ns(), self._hub_due]
         if not self.healed:
             due.append(self.round_due)
-        due += [at for at in (self.engine.due_ns(), self.stream.due_ns()) if at is not None]
+        due += [at for at in (self._venue_due_ns(), self.stream.due_ns()) if at is not None]
         due += self.tasks.due_ns()
         self._advance(max(self.now_ns + MS, min(due)))
         self.street.whim(self.now_ns)
@@ -267,14 +270,18 @@ class World:
 
     def _advance(self, ts_ns: int) -> None:
         """Move time and the market; the stream's news set out."""
-        while (due := self.engine.due_ns()) is not None and due <= ts_ns:
+        while (due := self._venue_due_ns()) is not None and due <= ts_ns:
             self.now_ns = max(self.now_ns, due)
             self.engine.advance(due)
+            self.late.arrive(due)
             self._news()
         self.now_ns = max(self.now_ns, ts_ns)
         self.engine.advance(self.now_ns)
         self.street.live(self.now_ns)
         self._news()
+
+    def _venue_due_ns(self) -> int | None:
+        return min(filter(None, (self.engine.due_ns(), self.late.due_ns())), default=None)
 
     def _news(self) -> None:
         listening = self.hub is not None and self.hub.hub.stream_up
@@ -381,6 +388,7 @@ class World:
                     self.posts,
                     self.audit.requests,
                     self._wait,
+                    self.late,
                 ),
                 now_ns=lambda: self.now_ns,
                 wait=self._wait,

@@ -23,6 +23,7 @@ SECOND_NS = 1_000_000_000
 REQUEST_FAULTS = {
     "lose_request": "the request is lost: nothing is done, no answer comes",
     "execute_then_time_out": "done, and the answer never comes",
+    "execute_late": "done `seconds` later, and the answer never comes",
     "http_429": "refused with the rate-limit headers",
     "http_500": "an error page; nothing is done",
     "http_503": "an error page; nothing is done",
@@ -64,7 +65,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     nth: int = 0
     rate: float = 0.0
     times: int = 0  # at most so often; 0: no limit for a rate, once for an nth
-    seconds: float = 5.0  # of silence, of a halt; of waiting before a lost answer's end
+    seconds: float = 5.0  # of silence, of a halt; of waiting before a lost answer's end, or so late
     delay_ms: int = 0
     ticks: int = 1
     from_ns: int = 0  # market time; 0: from the start

@@ -80,6 +80,10 @@ class Venue:
         rule = plan.request(request.method, request.path, self.api.now_ns())
         if rule is None:
             return self.api.answer(request)
+        if rule.do == "execute_late":
+            await asyncio.sleep(rule.seconds)
+            self.api.answer(request)
+            return None
         answer = rest.faulty(rule.do, self.api, request)
         if answer is None:
             await asyncio.sleep(rule.seconds)  # the client has left by then; its socket is cut

@@ -10,7 +10,7 @@ from execution.brokers import alpaca
 from execution.brokers.alpaca import AlpacaBroker
 from execution.brokers.port import OutcomeUnknown, Refused
 from execution.venue.faults import FaultPlan, Rule, plan_json
-from tests.venue_fixture import KEYS, quiet_rows, running_venue, write_tape
+from tests.venue_fixture import KEYS, eventually, quiet_rows, running_venue, write_tape
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,22 @@ def test_an_order_that_meets_a_fault_is_refused_only_when_it_certainly_was(
 
         assert (broker.order_by_client_id("v1-test-131007-s1-t1-e") is not None) == placed
         assert venue.venue.status()["faults"] == {fault: 1}
+
+
+def test_an_order_may_reach_the_venue_after_its_sender_gave_up(tape, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(alpaca, "TOTAL_TIMEOUT_S", 0.4)
+    rule = Rule(do="execute_late", on="POST /v2/orders", nth=1, seconds=1.5)
+    options = {"faults": plan_file(tmp_path, rule), "speed": None, "lockstep": True}
+    with running_venue(tape, **options) as venue:
+        broker = AlpacaBroker(key=KEYS.key, secret=KEYS.secret, url=venue.http)
+
+        with pytest.raises(OutcomeUnknown):
+            buy(broker, "v1-test-131007-s1-t1-e")
+
+        assert broker.order_by_client_id("v1-test-131007-s1-t1-e") is None
+        eventually(
+            lambda: broker.order_by_client_id("v1-test-131007-s1-t1-e") is not None, "it arrives"
+        )
 
 
 def test_a_plan_with_a_mistake_stops_the_venue_with_one_line(tape, tmp_path) -> None:

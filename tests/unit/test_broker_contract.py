@@ -10,7 +10,7 @@ import pytest
 
 from execution.brokers.memory import MemoryBroker
 from execution.brokers.port import Broker, BrokerOrder, NameTaken, OutcomeUnknown, Refused, Side
-from execution.simulation.venue import FaultyBroker
+from execution.simulation.venue import FaultyBroker, Late
 from execution.venue.faults import FaultPlan, Rule
 from signals.session import Session
 from tests.fakes.venue_broker import InMemoryVenue
@@ -36,6 +36,7 @@ def simulated(venue: InMemoryVenue) -> Broker:
         Counter(),
         Counter(),
         lambda seconds: None,
+        Late(),
     )
 
 
