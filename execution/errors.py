@@ -2,6 +2,7 @@
 
 ExecutionError
 ├── OrderDenied(code)    our own refusal: show it, record it, send nothing
+├── NotSent(denial)      an entry was held back right before the socket: record it, free its slot
 ├── LeaseLost            another hub holds the lease: stop writing, leave
 ├── StepBlocked(reason)  a start-up step cannot go on yet: show it, retry with back-off
 ├── Stopping             the hub is asked to stop while it waits for something
@@ -15,6 +16,8 @@ What a broker call may raise (`Refused`, `OutcomeUnknown`) stands in `brokers/po
 move of an order or a trade is `domain.orders.IllegalTransition`.
 """
 
+from execution.domain.limits import Denial
+
 
 class ExecutionError(Exception):
     pass
@@ -24,6 +27,12 @@ class OrderDenied(ExecutionError):
     def __init__(self, code: str, text: str = "") -> None:
         super().__init__(text or code)
         self.code = code
+
+
+class NotSent(ExecutionError):
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(f"{denial.code}: {denial.text}")
+        self.denial = denial
 
 
 class LeaseLost(ExecutionError):

@@ -155,6 +155,26 @@ def denials(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[
     yield from _counts(plan, c, p)
 
 
+# --- those that are asked once more right before the socket --------------------------------------
+
+
+def kill_switch(level: str) -> Denial:
+    return _denied(DenyCode.KILL_SWITCH, f"The kill switch is at {level}.")
+
+
+def lease_ends() -> Denial:
+    return _denied(DenyCode.LEASE, f"Less than {LEASE_NEEDED_MS} ms are left of the lease.")
+
+
+def signal_age(late_ns: int) -> Denial:
+    late_ms = late_ns / 1e6
+    return _denied(DenyCode.SIGNAL_AGE, f"The signal expired {late_ms:.0f} ms ago.", late_ms, 0)
+
+
+def doubt(why: str) -> Denial:
+    return _denied(DenyCode.DOUBT, f"Entries are locked: {why}.")
+
+
 def _denied(
     code: DenyCode, text: str, value: Number | None = None, limit: Number | None = None
 ) -> Denial:
@@ -174,7 +194,7 @@ def _since(now_ns: int, then_ns: int | None, unit_ns: int) -> float | None:
 
 def _may_we(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[Denial]:
     if c.kill_switch != "none":
-        yield _denied(DenyCode.KILL_SWITCH, f"The kill switch is at {c.kill_switch}.")
+        yield kill_switch(c.kill_switch)
     if c.mode == "off" or c.mode != c.account_mode:
         text = f"Trading mode is {c.mode}, the account is {c.account_mode}."
         yield _denied(DenyCode.MODE, text)
@@ -184,8 +204,7 @@ def _may_we(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[
     if not c.parameters_valid:
         yield _denied(DenyCode.PARAMETERS, "The parameters of this entry are not valid.")
     if c.now_ns > plan.expires_ns:
-        late_ms = (c.now_ns - plan.expires_ns) / 1e6
-        yield _denied(DenyCode.SIGNAL_AGE, f"The signal expired {late_ms:.0f} ms ago.", late_ms, 0)
+        yield signal_age(c.now_ns - plan.expires_ns)
     cutoff_ns = c.close_ns - p["entry_cutoff_min_before_close"] * MINUTE_NS
     if not c.open_ns <= c.now_ns <= cutoff_ns:
         text, left = (
@@ -194,7 +213,7 @@ def _may_we(plan: EntryPlan, c: LimitContext, p: Mapping[str, Any]) -> Iterator[
         )
         yield _denied(DenyCode.SESSION, text, left, p["entry_cutoff_min_before_close"])
     if c.doubt:
-        yield _denied(DenyCode.DOUBT, f"Entries are locked: {c.doubt}.")
+        yield doubt(c.doubt)
     clean = c.reconciled_ns is not None
     if not clean or c.now_ns - (c.reconciled_ns or 0) > RECONCILED_WITHIN_S * SECOND_NS:
         text = f"No clean reconciliation in the last {RECONCILED_WITHIN_S} s."

@@ -90,7 +90,13 @@ TRANSITIONS: dict[OrderStatus, dict[OrderEvent, OrderStatus]] = {
     S.INTENT: {E.DENY: S.DENIED, E.EXPIRE_LOCALLY: S.EXPIRED_LOCAL, E.SEND: S.SENDING},
     S.DENIED: {},
     S.EXPIRED_LOCAL: {},
-    S.SENDING: {**_LIVE, E.LOSE: S.UNKNOWN, E.REFUSE: S.REFUSED},
+    S.SENDING: {
+        **_LIVE,
+        E.LOSE: S.UNKNOWN,
+        E.REFUSE: S.REFUSED,
+        E.DENY: S.DENIED,  # held back right before the socket
+        E.EXPIRE_LOCALLY: S.EXPIRED_LOCAL,
+    },
     S.UNKNOWN: {**_LIVE, E.LOSE: S.UNKNOWN, E.REFUSE: S.REFUSED, E.ABANDON: S.ABANDONED},
     S.REFUSED: {E.REFUSE: S.REFUSED},
     S.WORKING: {**_LIVE, E.REFUSE_REQUEST: S.WORKING, E.LOSE: S.WORKING},

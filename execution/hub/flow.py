@@ -250,7 +250,7 @@ class Flow:
         )
         if order.status == Status.REFUSED:
             hub.rounds.forget_account()
-        return order.sent_ns is not None
+        return order.sent_ns is not None and not order.denied_code
 
     def _await_task(self, send: Callable[[], bool], done: Callable[[], bool]) -> bool:
         """Send a task and wait for its answer; lost ones are sent again.

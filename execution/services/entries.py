@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 
 from execution import selectors
 from execution.brokers.port import AccountSnapshot, Broker, BrokerError
-from execution.domain.limits import Denial, DenyCode, LimitContext, recheck
+from execution.domain import limits
+from execution.domain.limits import Denial, LimitContext, recheck
 from execution.domain.orders import OrderStatus, TradeState
 from execution.domain.rounds import EntryPlan, RoundInput
 from execution.models import Order, OrderAttempt, Round, Run, Trade
@@ -60,7 +61,7 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
     if denial is not None:
         journal.deny(
             order,
-            status=_denied_as(denial),
+            status=journal.denied_as(denial),
             reason=f"{denial.code}: {denial.text}",
             now_ns=facts.now_ns,
             denial=denial,
@@ -71,12 +72,13 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
     Order.objects.filter(pk=order.pk).update(
         expires_ns=facts.now_ns + int(parameters["entry_ttl_ms"]) * MS
     )
+    before_ns = order.trade.send_before_ns
     order = journal.submit(
         order,
         broker,
         epoch=facts.epoch,
         now_ns=facts.now_ns,
-        last_look=lambda: _last_look(order, facts),
+        last_look=lambda: _last_look(order, before_ns, facts),
     )
     trades.follow_entry(order.trade, facts.now_ns)
     return order
@@ -85,11 +87,6 @@ def submit_entry(*, order_id: int, broker: Broker, facts: SendFacts) -> Order:
 def plan_of(trade: Trade) -> EntryPlan:
     """Return the plan a trade was reserved for."""
     return msgspec.convert(trade.exit_parameters["plan"], EntryPlan)
-
-
-def _denied_as(denial: Denial) -> OrderStatus:
-    late = denial.code is DenyCode.SIGNAL_AGE
-    return OrderStatus.EXPIRED_LOCAL if late else OrderStatus.DENIED
 
 
 def _denial(
@@ -148,15 +145,16 @@ def _denial(
     return denial
 
 
-def _last_look(order: Order, facts: SendFacts) -> str:
-    """Return why an entry should not leave by now, "" for nothing.
+def _last_look(order: Order, before_ns: int, facts: SendFacts) -> Denial | None:
+    """Return what holds an entry back by now, after the account was asked and the attempt written.
 
-    The limits were asked before the account answered and the attempt was written.
+    The age comes last: what is asked before takes its time, too.
     """
-    late_ns = facts.late_ns(order.trade.send_before_ns)
-    if late_ns > 0:
-        return f"the signal expired {late_ns / 1e6:.0f} ms ago"
-    return facts.doubt() or _doubt(order, trades.active(order.run).exclude(pk=order.trade_id))
+    others = trades.active(order.run).exclude(pk=order.trade_id)
+    if why := facts.doubt() or _doubt(order, others):
+        return limits.doubt(why)
+    late_ns = facts.late_ns(before_ns)
+    return limits.signal_age(late_ns) if late_ns > 0 else None
 
 
 def _doubt(order: Order, others: QuerySet[Trade]) -> str:
@@ -212,7 +210,7 @@ def _reserved_by(others: Any) -> Decimal:
 
 def _last_entry_ns(order: Order) -> int | None:
     sent = Order.objects.filter(
-        run_id=order.run_id, symbol=order.symbol, purpose="e", sent_ns__isnull=False
+        run_id=order.run_id, symbol=order.symbol, purpose="e", sent_ns__isnull=False, denied_code=""
     ).exclude(pk=order.pk)
     return sent.order_by("-sent_ns").values_list("sent_ns", flat=True).first()
 

@@ -21,8 +21,9 @@ from execution.brokers.port import (
     OutcomeUnknown,
     Refused,
 )
-from execution.domain import bracket, echo
-from execution.domain.limits import Denial
+from execution.domain import bracket, echo, limits
+from execution.domain.limits import Denial, DenyCode
+from execution.errors import NotSent
 from execution.failpoints import reach
 from execution.models import Order, OrderAttempt, Trade
 from execution.services import activity, external, lease, moves, order_state, venue_state
@@ -72,7 +73,7 @@ def submit(
     *,
     epoch: int,
     now_ns: int,
-    last_look: Callable[[], str] = lambda: "",
+    last_look: Callable[[], Denial | None] = lambda: None,
 ) -> Order:
     """Send an intended order once; for one that was sent already this is a no-op.
 
@@ -80,7 +81,7 @@ def submit(
     more between the two: a hub that was paused there and replaced does not send, nor one that was
     paused for so long that the order was given up, or that an entry should not leave any more.
 
-    Args: last_look: why it should not leave by now, "" for nothing; asked right before the socket.
+    Args: last_look: the limit that holds it back by now; asked right before the socket.
     Raises:
         LeaseLost: another hub may write now; nothing was sent.
     """
@@ -99,10 +100,10 @@ def submit(
     reach("journal.after_attempt")
 
     def send() -> BrokerOrder:
-        if why := last_look():
-            raise Refused(f"not sent: {why}")
         _guard_send(order.purpose, epoch)
         _guard_fate(order)
+        if (denial := last_look()) is not None:
+            raise NotSent(denial)
         reach("journal.before_send")
         answer = _post(order, broker)
         reach("journal.after_answer")
@@ -118,18 +119,26 @@ def deny(
 
     Args: denial: the limit it broke, kept as figures beside the reason.
     """
-    figures: dict[str, Any] = {}
-    if denial is not None:
-        figures = {
-            "denied_code": denial.code,
-            "denied_value": denial.value,
-            "denied_limit": denial.limit,
-        }
     return bool(
         Order.objects.filter(pk=order.pk, status=Status.INTENT).update(
-            status=status, reason=reason[:200], terminal_ns=now_ns, **figures
+            status=status, reason=reason[:200], terminal_ns=now_ns, **_figures(denial)
         )
     )
+
+
+def denied_as(denial: Denial) -> Status:
+    """Return what an entry ends as that a limit holds back."""
+    return Status.EXPIRED_LOCAL if denial.code is DenyCode.SIGNAL_AGE else Status.DENIED
+
+
+def _figures(denial: Denial | None) -> dict[str, Any]:
+    if denial is None:
+        return {}
+    return {
+        "denied_code": denial.code,
+        "denied_value": denial.value,
+        "denied_limit": denial.limit,
+    }
 
 
 def cancel(order: Order, broker: Broker, *, epoch: int, now_ns: int) -> str:
@@ -203,14 +212,14 @@ def _guard_send(purpose: str, epoch: int, *, takes_risk: bool = True) -> None:
     """The last look before a socket write; see `lease.may_send`.
 
     Raises:
-        Refused: an entry whose lease is too short, or the kill switch was turned since the look at
+        NotSent: an entry whose lease is too short, or the kill switch was turned since the look at
             the limits; it certainly never left.
         LeaseLost: another hub may write now.
     """
     if purpose == "e" and takes_risk and (level := selectors.kill_level()) != "none":
-        raise Refused(f"not sent: the kill switch says {level}")
+        raise NotSent(limits.kill_switch(level))
     if not lease.may_send(epoch, left=lease.SEND_MARGIN) and purpose == "e" and takes_risk:
-        raise Refused("not sent: the lease is about to end")
+        raise NotSent(limits.lease_ends())
 
 
 def _attempt(order: Order, kind: str, epoch: int, now_ns: int) -> OrderAttempt:
@@ -252,6 +261,8 @@ def settle(
     """Make the call of an attempt and store how it ended; the order comes back fresh."""
     try:
         answer = call()
+    except NotSent as exc:
+        _hold_back(order, attempt, exc, now_ns)
     except Refused as exc:
         with transaction.atomic():
             _close_attempt(attempt, "refused", str(exc))
@@ -270,6 +281,19 @@ def settle(
         _take(order, attempt, answer, now_ns)
     order.refresh_from_db()
     return order
+
+
+def _hold_back(order: Order, attempt: OrderAttempt, why: NotSent, now_ns: int) -> None:
+    """Store that a limit kept an entry from leaving: it is ours, and no refusal of the venue."""
+    late = denied_as(why.denial) is Status.EXPIRED_LOCAL
+    with transaction.atomic():
+        _close_attempt(attempt, "refused", f"not sent: {why}")
+        locked = venue_state.locked(order)
+        if locked.status == Status.SENDING:
+            moves.move(locked, E.EXPIRE_LOCALLY if late else E.DENY, now_ns, reason=str(why))
+            for name, value in _figures(why.denial).items():
+                setattr(locked, name, value)
+        locked.save()
 
 
 def is_anothers(order: Order, seen: BrokerOrder) -> bool:

@@ -189,7 +189,7 @@ def _naked(engine: VenueEngine, audit: Audit, now_ns: int) -> tuple[float, list[
     for symbol, start, end in spans:
         alone_s, faults = _alone_s(audit, start, end), _faults(audit, start, end)
         worst = max(worst, alone_s)
-        short_s = BUY_BACK_LOST_S * (faults > 0 and _was_short(engine, symbol, start, end))
+        short_s = min(BUY_BACK_LOST_S, _short_s(engine, symbol, start, end)) * (faults > 0)
         if alone_s > NAKED_MAX_S + NAKED_PER_FAULT_S * faults + short_s:
             found.append(f"I3: {symbol} was naked for {alone_s:.1f} s ({faults} faults)")
     return worst, found
@@ -216,15 +216,16 @@ def _faults(audit: Audit, start: int, end: int) -> int:
     return sum(start - SECOND <= at <= end for at in audit.faults_at)
 
 
-def _was_short(engine: VenueEngine, symbol: str, start: int, end: int) -> bool:
-    """Was more sold than held at any time of a span?"""
+def _short_s(engine: VenueEngine, symbol: str, start: int, end: int) -> float:
+    """Return for how much of a span more was sold than held."""
     fills = sorted(
         (f for f in engine.account.fills if f.symbol == symbol and f.ts_ns <= end),
         key=lambda fill: fill.ts_ns,
     )
     held = accumulate(f.quantity if f.side == "buy" else -f.quantity for f in fills)
-    until_ns = [fill.ts_ns for fill in fills[1:]] + [end + 1]
-    return any(have < 0 and at > start for have, at in zip(held, until_ns, strict=False))
+    until_ns = [fill.ts_ns for fill in fills[1:]] + [end]
+    spans = zip(held, fills, until_ns, strict=False)  # without fills there is an end all the same
+    return sum(max(0, at - max(start, f.ts_ns)) for have, f, at in spans if have < 0) / SECOND
 
 
 def _money(engine: VenueEngine, run_id: str) -> list[str]:

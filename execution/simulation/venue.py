@@ -100,7 +100,8 @@ class FaultyBroker(MemoryBroker):
         if fault in ("lose_request", "http_500", "http_503", "http_504"):
             raise OutcomeUnknown(fault)
         if rule is not None and fault == "execute_late":
-            self._late.add(self.now_ns() + int(rule.seconds * 1000) * MS, call)
+            late_s = GIVEN_UP_S + rule.seconds
+            self._late.add(self.now_ns() + int(late_s * 1000) * MS, call)
             self._wait(GIVEN_UP_S)
             raise OutcomeUnknown(fault)
         done = call()

@@ -249,8 +249,8 @@ def test_a_switch_turned_after_the_look_at_the_limits_still_stops_the_entry() ->
     finally:
         failpoints.arm(None)
 
-    assert order.status == Status.REFUSED
-    assert "kill switch says pause" in order.reason
+    assert order.status == Status.DENIED
+    assert order.reason == "kill_switch: The kill switch is at pause."
     assert bench.venue.posts() == 0
 
 

@@ -14,12 +14,12 @@ from execution.errors import LeaseLost
 from execution.hub import exits, overnight, waiting
 from execution.hub.day_end import DayEnd
 from execution.models import Activity, KillSwitch, Lease, Order, OrderAttempt
-from execution.services import external, journal, lease
+from execution.services import external, journal, lease, runs, trades
 from execution.services.moves import OrderStatus as Status
 from execution.services.moves import TradeState as T
 from execution.venue.faults import Rule
 from execution.venue.orders import OrderRequest
-from tests.fakes.desk import MS, Bench
+from tests.fakes.desk import MS, Bench, K
 from tests.integration.test_hub_exits import at
 from tests.integration.test_hub_orders import assert_books_hold
 
@@ -403,7 +403,7 @@ def test_a_leader_paused_before_its_socket_write_sends_nothing_once_replaced(mon
     assert OrderAttempt.objects.get().outcome is None  # the new leader looks it up
 
 
-def test_an_entry_whose_lease_is_about_to_end_is_refused_and_not_in_doubt(monkeypatch) -> None:
+def test_an_entry_whose_lease_is_about_to_end_is_held_back_and_not_in_doubt(monkeypatch) -> None:
     bench = Bench.make()
     (order_id,) = bench.decide()
     guard = journal._guard_send
@@ -414,7 +414,8 @@ def test_an_entry_whose_lease_is_about_to_end_is_refused_and_not_in_doubt(monkey
 
     monkeypatch.setattr(journal, "_guard_send", paused)
 
-    assert bench.send(order_id).status == Status.REFUSED
+    order = bench.send(order_id)
+    assert (order.status, order.denied_code) == (Status.DENIED, "lease")
     assert bench.venue.posts() == 0
     assert bench.trade().state == T.REJECTED
 
@@ -662,19 +663,12 @@ def another_gets_no_answer(bench: Bench) -> None:
     entry.save()
 
 
-@pytest.mark.parametrize(
-    ("happens", "why"),
-    [
-        (signal_grows_old, "the signal expired"),
-        (news_are_away, "the broker's order news are away"),
-        (another_gets_no_answer, "an order's fate is unknown"),
-    ],
-)
-def test_an_entry_that_nobody_would_send_any_more_when_its_sender_goes_on_is_not_sent(
-    happens: Callable[[Bench], None], why: str
-) -> None:
-    bench = Bench.make()
-    (order_id,) = bench.decide()
+def switch_is_turned(bench: Bench) -> None:
+    runs.set_kill_switch(level="pause", reason="a look", actor="test")
+
+
+def send_after(bench: Bench, order_id: int, happens: Callable[[Bench], None]) -> Order:
+    """Send an entry; something happens while its sender stands still before the socket."""
 
     def stand_still(name: str) -> None:
         if name == "journal.after_attempt":
@@ -682,17 +676,84 @@ def test_an_entry_that_nobody_would_send_any_more_when_its_sender_goes_on_is_not
 
     failpoints.arm(stand_still)
     try:
-        order = bench.send(order_id)
+        return bench.send(order_id)
     finally:
         failpoints.arm(None)
 
+
+@pytest.mark.parametrize(
+    ("happens", "status", "code", "why"),
+    [
+        (signal_grows_old, Status.EXPIRED_LOCAL, "signal_age", "The signal expired"),
+        (news_are_away, Status.DENIED, "doubt", "Entries are locked: the broker's order news"),
+        (another_gets_no_answer, Status.DENIED, "doubt", "Entries are locked: an order's fate"),
+        (switch_is_turned, Status.DENIED, "kill_switch", "The kill switch is at pause"),
+    ],
+)
+def test_an_entry_that_nobody_would_send_any_more_when_its_sender_goes_on_is_not_sent(
+    happens: Callable[[Bench], None], status: Status, code: str, why: str
+) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+
+    order = send_after(bench, order_id, happens)
+
     assert bench.venue.posts() == 0
-    assert order.status == Status.REFUSED
+    assert (order.status, order.denied_code) == (status, code)
+    assert order.reason.startswith(f"{code}: {why}")
     attempt = OrderAttempt.objects.get(order=order)
-    assert attempt.outcome == "refused"
-    assert attempt.message.startswith(f"not sent: {why}")
+    assert (attempt.outcome, attempt.message) == ("refused", f"not sent: {order.reason}")
     bench.trader.settle()
-    assert bench.trade().state == T.REJECTED
+    assert bench.trade().state in (T.REJECTED, T.ENTRY_EXPIRED)
+    assert bench.trade().slot_key is None
+
+
+def test_entries_that_we_hold_back_ourselves_are_no_refusals_of_the_venue() -> None:
+    bench = Bench.make()
+
+    for n in range(trades.REFUSALS_MAX):
+        (order_id,) = bench.decide(K + n)
+        assert send_after(bench, order_id, news_are_away).status == Status.DENIED
+        bench.trader.settle()
+        bench.doubt = ""
+        bench.venue.advance(5000)
+        bench.venue.quote("20.04", "20.06")
+
+    assert selectors.kill_level() == "none"
+    assert selectors.trading_day(bench.run).last_exit_of == {}
+    (order_id,) = bench.decide(K + trades.REFUSALS_MAX)
+    assert bench.send(order_id).status == Status.WORKING, "nor was the symbol bought a minute ago"
+
+
+def test_the_age_of_a_signal_is_asked_after_all_that_takes_its_time(monkeypatch) -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+    asked = selectors.has_unresolved_order
+
+    def slow(*args: object, **facts: object) -> bool:
+        bench.venue.advance(2000)  # a database that takes its time, at both looks
+        return asked(*args, **facts)
+
+    monkeypatch.setattr(selectors, "has_unresolved_order", slow)
+
+    order = bench.send(order_id)
+
+    assert (bench.venue.posts(), order.denied_code) == (0, "signal_age")
+
+
+def test_a_replaced_hub_writes_nothing_of_what_it_would_hold_back() -> None:
+    bench = Bench.make()
+    (order_id,) = bench.decide()
+
+    def replaced(bench: Bench) -> None:
+        lease.take("another", force=True)
+        news_are_away(bench)
+
+    with pytest.raises(LeaseLost):
+        send_after(bench, order_id, replaced)
+
+    assert bench.venue.posts() == 0
+    assert Order.objects.get(pk=order_id).status == Status.SENDING
 
 
 def test_shares_bought_back_for_a_sale_that_is_broken_are_protected_although_none_were_bought() -> (

@@ -267,7 +267,7 @@ def test_a_build_that_heeds_flatten_only_when_it_is_turned_is_caught(monkeypatch
 @pytest.fixture
 def no_last_look(monkeypatch) -> None:
     """It keeps most of what a replaced hub would send from leaving, whatever the fence says."""
-    monkeypatch.setattr(entries, "_last_look", lambda *_: "")
+    monkeypatch.setattr(entries, "_last_look", lambda *_: None)
 
 
 def test_a_build_that_skips_the_fence_is_caught(monkeypatch, no_last_look) -> None:
